@@ -1,0 +1,64 @@
+"""Write an augmentation policy once, resample every image once, get the same pixels wherever it runs.
+
+Importing it is quick and imports no backend: names load on first use (PEP 562).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Where each public name lives. Transforms are listed by their modules' __all__, and found there.
+_HOMES = {
+    "Policy": "onewarp.policy",
+    "Spec": "onewarp.spec",
+    "Params": "onewarp.params",
+    "Plan": "onewarp.plan",
+    "OnewarpError": "onewarp.errors",
+    "InputError": "onewarp.errors",
+    "PolicyError": "onewarp.errors",
+    "DataError": "onewarp.errors",
+    "MissingDependency": "onewarp.errors",
+    "Transform": "onewarp.transform",
+    "Geometric": "onewarp.transform",
+    "Color": "onewarp.transform",
+    "Filter": "onewarp.transform",
+    "Erase": "onewarp.transform",
+    "Mix": "onewarp.transform",
+}
+
+if TYPE_CHECKING:
+    from onewarp.errors import DataError, InputError, MissingDependency, OnewarpError, PolicyError
+    from onewarp.params import Params
+    from onewarp.plan import Plan
+    from onewarp.policy import Policy
+    from onewarp.spec import Spec
+    from onewarp.transform import Color, Erase, Filter, Geometric, Mix, Transform
+    from onewarp.transforms.color import *
+    from onewarp.transforms.combine import *
+    from onewarp.transforms.crop import *
+    from onewarp.transforms.erase import *
+    from onewarp.transforms.filter import *
+    from onewarp.transforms.geometric import *
+    from onewarp.transforms.mix import *
+    from onewarp.transforms.normalize import *
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if not name.startswith("_"):
+        from onewarp.transforms import vocabulary
+
+        known = vocabulary()
+        if name in known:
+            return known[name]
+    raise AttributeError(f"module 'onewarp' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    from onewarp.transforms import vocabulary
+
+    return sorted([*globals(), *_HOMES, *vocabulary()])

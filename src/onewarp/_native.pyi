@@ -1,0 +1,77 @@
+"""Kernels of the host engine; see native/module.cpp. Arrays may have any strides; inputs are never written to."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy import bool_, float32, int32, uint8, uint32
+from numpy.typing import NDArray
+
+_Array = NDArray[Any]
+_Images = _Array | list[_Array] | tuple[_Array, ...]
+_Flags = NDArray[uint8] | NDArray[bool_]
+
+class Pass:
+    """Warp, colour, erase and cast of a batch in one pass. Immutable; may be shared by threads."""
+
+    def __init__(
+        self,
+        channels: int,
+        interpolation: str,
+        fill_mode: str,
+        fill_value: Sequence[float],
+        low: float,
+        high: float,
+        ops: Sequence[str],
+        linear_tables: bool,
+        erase: Sequence[tuple[str, Sequence[float] | None]],
+        scale: Sequence[float],
+        offset: Sequence[float],
+        channels_first: bool,
+    ) -> None: ...
+    def run(
+        self,
+        images: _Images,
+        out: _Array,
+        matrices: NDArray[float32] | None,
+        fields: Sequence[NDArray[float32]],
+        frames: NDArray[float32] | None,
+        reduction: NDArray[int32] | None,
+        ops: Sequence[tuple[NDArray[float32] | None, _Flags]],
+        erase: Sequence[tuple[NDArray[int32] | NDArray[float32], _Flags, NDArray[uint32] | None]],
+        start: int = 0,
+        threads: int = 1,
+    ) -> None: ...
+
+def nearest(
+    images: _Images,
+    out: _Array,
+    matrices: NDArray[float32] | None,
+    fields: Sequence[NDArray[float32]],
+    frames: NDArray[float32] | None,
+    fill_mode: str,
+    fill: bytes,
+    start: int = 0,
+    threads: int = 1,
+) -> None: ...
+def gaussian_blur(
+    images: _Images,
+    out: _Array,
+    weights: NDArray[float32],
+    active: _Flags,
+    start: int = 0,
+    threads: int = 1,
+) -> None: ...
+def gaussian_noise(
+    images: _Images,
+    out: _Array,
+    std: NDArray[float32],
+    keys: NDArray[uint32],
+    active: _Flags,
+    low: float,
+    high: float,
+    start: int = 0,
+    threads: int = 1,
+) -> None: ...
+def threefry2x32(
+    k0: NDArray[uint32], k1: NDArray[uint32], c0: NDArray[uint32], c1: NDArray[uint32]
+) -> tuple[NDArray[uint32], NDArray[uint32]]: ...

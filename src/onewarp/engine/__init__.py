@@ -1,0 +1,1 @@
+"""The engines: they carry out a plan with drawn parameters. `host` uses the native kernels."""

@@ -1,0 +1,228 @@
+"""The host engine: a plan carried out on NumPy arrays by the native kernels, straight into the caller's arrays.
+
+Stages are grouped into passes; one kernel call does warp -> colour -> erase -> saturate, scale, cast -> layout for a
+whole batch. Between passes (a filter is a pass of its own) pixels have the images' dtype.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from onewarp import _native
+from onewarp.errors import InputError
+from onewarp.params import Params
+from onewarp.plan import ColorStage, EraseStage, FilterStage, MixStage, OutputStage, Plan, Stage, WarpStage
+
+Images = np.ndarray | list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One kernel call. Stage numbers of its warp, colour and erase (None: it has none), and whether it is the last."""
+
+    kernel: Any
+    size: tuple[int, int] | None  # of the frame it makes; None: that of its input
+    warp: int | None = None
+    fields: int = 0
+    colour: int | None = None
+    ops: tuple[str, ...] = ()
+    erase: int | None = None
+    erases: int = 0
+    filter: int | None = None
+    method: str = ""
+    last: bool = False
+
+
+@lru_cache(maxsize=256)
+def _steps(plan: Plan) -> tuple[_Step, ...]:
+    """The kernel calls of a plan."""
+    steps: list[_Step] = []
+    group: list[tuple[int, Stage]] = []
+
+    def flush(output: OutputStage | None) -> None:
+        if group or output is not None:
+            steps.append(_pass(plan, group, output))
+        group.clear()
+
+    rank = {WarpStage: 0, ColorStage: 1, EraseStage: 2}
+    for number, stage in enumerate(plan.stages):
+        if isinstance(stage, MixStage):
+            break
+        if isinstance(stage, OutputStage):
+            flush(stage)
+        elif isinstance(stage, FilterStage):
+            flush(None)
+            steps.append(_Step(None, None, filter=number, method=plan.transform(stage.place).method))
+        else:
+            if group and rank[type(stage)] <= rank[type(group[-1][1])]:
+                flush(None)
+            group.append((number, stage))
+    return tuple(steps)
+
+
+def _per_channel(value: Any, channels: int) -> list[float]:
+    return [float(v) for v in np.broadcast_to(np.asarray(value, dtype=float), (channels,))]
+
+
+def _pass(plan: Plan, group: list[tuple[int, Stage]], output: OutputStage | None) -> _Step:
+    """One native pass for neighbouring warp, colour and erase stages, and the output if it comes next."""
+    settings, channels = plan.settings, plan.spec.channels
+    warp = colour = erase = size = None
+    fields, fills, exact = 0, [], False
+    ops: tuple[str, ...] = ()
+    for number, stage in group:
+        if isinstance(stage, WarpStage):
+            warp, size, fields, exact = number, stage.size, stage.fields, stage.exact
+        elif isinstance(stage, ColorStage):
+            colour, ops = number, tuple(op.kind for op in stage.ops)
+        elif isinstance(stage, EraseStage):
+            erase = number
+            for index in stage.places:
+                transform = plan.transform(index)
+                fill = transform.fill_value
+                fills.append((transform.method, None if fill == "noise" else _per_channel(fill, channels)))
+    kernel = _native.Pass(
+        channels,
+        "nearest" if exact else settings.interpolation,
+        settings.fill_mode,
+        _per_channel(settings.fill_value, channels),
+        *plan.spec.range,
+        list(ops),
+        _smooth(plan, colour),
+        fills,
+        list(output.scale) if output else [1.0] * channels,
+        list(output.offset) if output else [0.0] * channels,
+        output is not None and settings.data_format == "channels_first",
+    )
+    return _Step(kernel, size, warp, fields, colour, ops, erase, len(fills), last=output is not None)
+
+
+def _smooth(plan: Plan, colour: int | None) -> bool:
+    """Whether tables may be interpolated: none of the curves has steps."""
+    if colour is None:
+        return False
+    stage = plan.stages[colour]
+    assert isinstance(stage, ColorStage)
+    return all(plan.transform(i).smooth for op in stage.ops if op.kind == "table" for i in op.places)
+
+
+def allocate(plan: Plan, n: int) -> np.ndarray:
+    """An uninitialised array for the resulting images of a batch: [n, ...] in the plan's shape and dtype."""
+    return np.empty((n, *plan.output_shape), dtype=plan.output_dtype)
+
+
+def _check_finite(plan: Plan, params: Params, start: int, count: int) -> None:
+    for number, stage in enumerate(plan.stages):
+        if isinstance(stage, WarpStage):
+            matrices = params.arrays[f"{number}.matrix"][start : start + count]
+            if not np.isfinite(matrices).all():
+                bad = start + int(np.argmax(~np.isfinite(matrices).all(axis=(1, 2, 3))))
+                raise InputError(
+                    f"the warp matrix of sample {bad} is not finite; check the transforms' parameters or the "
+                    "params given"
+                )
+
+
+def run_images(
+    plan: Plan,
+    params: Params,
+    images: Images,
+    out: np.ndarray | None = None,
+    *,
+    start: int = 0,
+    threads: int = 1,
+) -> np.ndarray:
+    """Everything but the mix, for images only.
+
+    images: [n, h, w, c] or a list of [h, w, c]; out: where to write, [n, *plan.output_shape] (new by default);
+    start: the row of the parameters that belongs to images[0]. The images are not written to.
+    """
+    n = len(images)
+    out = allocate(plan, n) if out is None else out
+    _check_finite(plan, params, start, n)
+    arrays, current = params.arrays, images
+    for step in _steps(plan):
+        if step.filter is not None:
+            current = _run_filter(plan, params, step, current, start, threads)
+            continue
+        target = out if step.last else _intermediate(plan, step, current)
+        w, c, e = step.warp, step.colour, step.erase
+        step.kernel.run(
+            current,
+            target,
+            matrices=None if w is None else arrays[f"{w}.matrix"],
+            fields=[arrays[f"{w}.field{i}"] for i in range(step.fields)],
+            frames=arrays[f"{w}.frames"] if step.fields else None,
+            reduction=arrays.get(f"{w}.reduction"),
+            ops=[(arrays.get(f"{c}.op{i}"), arrays[f"{c}.active{i}"]) for i in range(len(step.ops))],
+            erase=[
+                (arrays[f"{e}.erase{i}"], arrays[f"{e}.active{i}"], arrays.get(f"{e}.keys{i}"))
+                for i in range(step.erases)
+            ],
+            start=start,
+            threads=threads,
+        )
+        current = target
+    return out
+
+
+def _intermediate(plan: Plan, step: _Step, images: Images) -> Images:
+    """Arrays for the result of a pass that is not the last."""
+    if step.size is None:
+        return np.empty_like(images) if isinstance(images, np.ndarray) else [np.empty_like(image) for image in images]
+    return np.empty((len(images), *step.size, plan.spec.channels), dtype=plan.spec.dtype)
+
+
+def _run_filter(plan: Plan, params: Params, step: _Step, images: Images, start: int, threads: int) -> Images:
+    arrays, s = params.arrays, step.filter
+    active = arrays[f"{s}.active"]
+    if not active[start : start + len(images)].any():
+        return images
+    if not isinstance(images, np.ndarray):  # images of different sizes, one by one
+        singles = [_run_filter(plan, params, step, image[None], start + i, 1) for i, image in enumerate(images)]
+        return [single[0] for single in singles]
+    out = np.empty_like(images)
+    if step.method == "blur":
+        _native.gaussian_blur(images, out, arrays[f"{s}.weights"], active, start, threads)
+    else:
+        keys, std = arrays[f"{s}.keys"], arrays[f"{s}.std"]
+        _native.gaussian_noise(images, out, std, keys, active, *plan.spec.range, start, threads)
+    return out
+
+
+def run_masks(plan: Plan, params: Params, masks: Images, *, start: int = 0, threads: int = 1) -> np.ndarray:
+    """Masks [n, h, w] or [n, h, w, c] (or a list without n) through the plan's warps: nearest, dtype kept."""
+    flat = masks[0].ndim == 2
+    current: Images = (
+        masks[..., None] if flat and isinstance(masks, np.ndarray) else [m[..., None] for m in masks] if flat else masks
+    )
+    dtype, channels = current[0].dtype, current[0].shape[2]
+    fill = np.asarray(plan.settings.mask_fill_value)
+    if np.issubdtype(dtype, np.integer) and not np.iinfo(dtype).min <= fill <= np.iinfo(dtype).max:
+        raise InputError(
+            f"mask_fill_value={plan.settings.mask_fill_value} does not fit the masks' dtype {dtype}; widen the masks"
+        )
+    moved = False
+    for number, stage in enumerate(plan.stages):
+        if not isinstance(stage, WarpStage):
+            continue
+        out = np.empty((len(masks), *stage.size, channels), dtype=dtype)
+        arrays = params.arrays
+        _native.nearest(
+            current,
+            out,
+            arrays[f"{number}.matrix"],
+            [arrays[f"{number}.field{i}"] for i in range(stage.fields)],
+            arrays[f"{number}.frames"] if stage.fields else None,
+            plan.settings.fill_mode,
+            fill.astype(dtype).tobytes(),
+            start,
+            threads,
+        )
+        current, moved = out, True
+    result = np.asarray(current) if moved else np.array(current)
+    return result[..., 0] if flat else result

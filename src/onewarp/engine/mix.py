@@ -1,0 +1,143 @@
+"""Mixing on the host: every entry of a batch with its partners', the last thing that happens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from onewarp.boxes import from_corners, to_corners
+from onewarp.draw import partners
+from onewarp.errors import InputError
+from onewarp.params import Params
+from onewarp.plan import MixStage, Plan
+from onewarp.targets import clip_boxes, keep_visible, one_hot, uncovered
+
+
+def as_given(values: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Back to the caller's dtype if it is a float, else float32."""
+    return values.astype(given.dtype if given.dtype.kind == "f" else np.float32)
+
+
+def mix(
+    plan: Plan, params: Params, batch: dict[str, Any], box_format: str, num_classes: int | None, valid: int
+) -> None:
+    """Replace the entries of `batch` by mixed ones; the arrays themselves are not written to.
+
+    See `run` for the arguments.
+    """
+    if "labels" in batch:
+        batch["labels"] = _float_labels(plan, np.asarray(batch["labels"]), num_classes)
+    n = len(batch["images"])
+    for number, stage in enumerate(plan.stages):
+        if not isinstance(stage, MixStage):
+            continue
+        arrays = params.arrays
+        weight = arrays[f"{number}.weight"]
+        other = partners(arrays[f"{number}.partner"].astype(np.float64), valid).astype(np.int64)
+        fires = arrays[f"{number}.active"].astype(bool)
+        rect = arrays.get(f"{number}.rect")
+        batch["images"] = _mix_pixels(batch["images"], other, weight, rect, plan)
+        if "segmentation_masks" in batch:
+            batch["segmentation_masks"] = _mix_masks(batch["segmentation_masks"], other, weight, rect)
+        for role in ("labels", "sample_weight"):
+            if role in batch:
+                values = np.asarray(batch[role])
+                share = weight.reshape(-1, *(1,) * (values.ndim - 1))
+                batch[role] = (share * values + (1 - share) * values[other]).astype(np.float32)
+        if "bounding_boxes" in batch:
+            batch["bounding_boxes"] = _mix_boxes(plan, batch["bounding_boxes"], other, fires, rect, box_format, n)
+        if "keypoints" in batch:
+            batch["keypoints"] = _mix_points(batch["keypoints"], other, fires, rect)
+
+
+def _float_labels(plan: Plan, labels: np.ndarray, num_classes: int | None) -> np.ndarray:
+    if labels.dtype.kind == "f":
+        return labels
+    if labels.ndim == 2 and labels.shape[1] > 1:  # one-hot already, as integers
+        return labels.astype(np.float32)
+    if num_classes is None:
+        name = next(plan.places[s.place].label for s in plan.stages if isinstance(s, MixStage))
+        raise InputError(
+            f"{name} mixes labels, which are class numbers here; pass num_classes=, or labels [n, classes]"
+        )
+    flat = labels.reshape(len(labels))
+    if flat.size and int(flat.max()) >= num_classes:
+        raise InputError(f"labels reach {int(flat.max())}, num_classes is {num_classes}; classes count from 0")
+    return np.asarray(one_hot(flat, num_classes, np))
+
+
+def _inside(rect: np.ndarray, height: int, width: int) -> np.ndarray:
+    """[n, h, w] booleans: the pixel lies in the rectangle."""
+    y, x = np.arange(height), np.arange(width)
+    rows = (y >= rect[:, 0:1]) & (y < rect[:, 2:3])
+    columns = (x >= rect[:, 1:2]) & (x < rect[:, 3:4])
+    return rows[:, :, None] & columns[:, None, :]
+
+
+def _mix_pixels(
+    images: np.ndarray, other: np.ndarray, weight: np.ndarray, rect: np.ndarray | None, plan: Plan
+) -> np.ndarray:
+    if rect is not None:
+        inside = _inside(rect, *plan.size)
+        inside = inside[:, None] if plan.settings.data_format == "channels_first" else inside[..., None]
+        return np.asarray(np.where(inside, images[other], images))
+    share = weight.reshape(-1, 1, 1, 1).astype(np.float32)
+    mixed = share * images + (1 - share) * images[other]
+    return np.asarray((np.rint(mixed) if images.dtype.kind in "iu" else mixed).astype(images.dtype))
+
+
+def _mix_masks(masks: np.ndarray, other: np.ndarray, weight: np.ndarray, rect: np.ndarray | None) -> np.ndarray:
+    if rect is not None:
+        inside = _inside(rect, *masks.shape[1:3])
+        return np.where(inside if masks.ndim == 3 else inside[..., None], masks[other], masks)
+    share = weight.reshape(-1, *(1,) * (masks.ndim - 1))
+    if masks.dtype.kind == "f":
+        return np.asarray((share * masks + (1 - share) * masks[other]).astype(masks.dtype))
+    return np.where(share >= 0.5, masks, masks[other])
+
+
+def _mix_boxes(
+    plan: Plan,
+    given: dict[str, Any],
+    other: np.ndarray,
+    fires: np.ndarray,
+    rect: np.ndarray | None,
+    box_format: str,
+    n: int,
+) -> dict[str, Any]:
+    height, width = (np.full(n, float(side)) for side in plan.size)
+    corners = to_corners(given["boxes"].astype(np.float64), box_format, height, width, np)
+    labels = given["labels"]
+    theirs, their_labels = corners[other], np.where(fires[:, None], labels[other], -1)
+    own, own_labels = corners, labels
+    if rect is not None:
+        region = rect[:, [1, 0, 3, 2]].astype(np.float64)
+        own, seen = uncovered(corners, region, np)
+        gone = fires[:, None] & ((seen <= 0) | (seen < plan.settings.min_visibility))
+        own_labels = np.where(gone, -1, labels)
+        own = np.where((fires[:, None] & ~gone)[..., None], own, np.where(gone[..., None], 0.0, corners))
+        whole, theirs = theirs, clip_boxes(theirs, region, np)
+        theirs, their_labels = keep_visible(whole, theirs, their_labels, plan.settings, np)
+    theirs = np.where((their_labels != -1)[..., None], theirs, 0.0)
+    both = from_corners(np.concatenate([own, theirs], axis=1), box_format, height, width, np)
+    both_labels = np.concatenate([own_labels, their_labels], axis=1)
+    both = np.where((both_labels != -1)[..., None], both, 0.0)
+    return {**given, "boxes": as_given(both, given["boxes"]), "labels": both_labels}
+
+
+def _mix_points(points: np.ndarray, other: np.ndarray, fires: np.ndarray, rect: np.ndarray | None) -> np.ndarray:
+    if points.shape[2] != 3:
+        raise InputError("mixing keypoints needs their visibility; give keypoints as [n, k, 3] (x, y, visibility)")
+    own, theirs = points.copy(), points[other]
+    hidden = np.broadcast_to(~fires[:, None], theirs.shape[:2])
+    if rect is not None:
+        top, left, bottom, right = (rect[:, i : i + 1] for i in range(4))
+
+        def covered(p: np.ndarray) -> np.ndarray:
+            return np.asarray((p[..., 0] >= left) & (p[..., 0] < right) & (p[..., 1] >= top) & (p[..., 1] < bottom))
+
+        own[..., 2] = np.where(covered(own) & fires[:, None], 0, own[..., 2])
+        hidden = hidden | ~covered(theirs)
+    theirs[..., 2] = np.where(hidden, 0, theirs[..., 2])
+    return np.concatenate([own, theirs], axis=1)

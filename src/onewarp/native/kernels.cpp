@@ -1,0 +1,63 @@
+// Plain C++ row kernels: any machine can run them.
+#include "kernels.h"
+
+#include "colour.h"
+#include "erase.h"
+#include "finish.h"
+#include "reduce.h"
+#include "sample.h"
+
+namespace onewarp {
+namespace {
+
+template <class T, int C, class Real> Sampler<Real> by_sampling(Sampling sampling) {
+  switch (sampling) {
+    case Sampling::copy: return sample_copy<T, C, Real>;
+    case Sampling::nearest: return sample_nearest<T, C, Real>;
+    case Sampling::bilinear: return sample_bilinear<T, C, Real>;
+    case Sampling::bicubic: return sample_bicubic<T, C, Real>;
+  }
+  return nullptr;
+}
+
+template <class T, class Real> Sampler<Real> by_channels(Sampling sampling, int channels, bool packed) {
+  if (!packed) return by_sampling<T, 0, Real>(sampling);
+  switch (channels) {
+    case 1: return by_sampling<T, 1, Real>(sampling);
+    case 2: return by_sampling<T, 2, Real>(sampling);
+    case 3: return by_sampling<T, 3, Real>(sampling);
+    case 4: return by_sampling<T, 4, Real>(sampling);
+    default: return by_sampling<T, 0, Real>(sampling);
+  }
+}
+
+// Sources of the float pipeline: uint8, its box sums (uint16), float32.
+Sampler<float> float_sampler(Sampling sampling, Dtype source, int channels, bool packed) {
+  if (source == Dtype::uint8) return by_channels<uint8_t, float>(sampling, channels, packed);
+  if (source == Dtype::uint16) return by_channels<uint16_t, float>(sampling, channels, packed);
+  return by_channels<float, float>(sampling, channels, packed);
+}
+
+// Sources of the double pipeline: uint16 and its box sums.
+Sampler<double> double_sampler(Sampling sampling, Dtype source, int channels, bool packed) {
+  if (source == Dtype::uint16) return by_channels<uint16_t, double>(sampling, channels, packed);
+  return by_channels<uint32_t, double>(sampling, channels, packed);
+}
+
+}  // namespace
+
+template <> const Kernels<float>& kernels<float>() {
+  static constexpr Kernels<float> table = {
+      float_sampler, colour_step<float>, observe<float>, erase_span<float>, finish_span<float>, reduce,
+  };
+  return table;
+}
+
+template <> const Kernels<double>& kernels<double>() {
+  static constexpr Kernels<double> table = {
+      double_sampler, colour_step<double>, observe<double>, erase_span<double>, finish_span<double>, reduce,
+  };
+  return table;
+}
+
+}  // namespace onewarp

@@ -1,0 +1,152 @@
+#include "pass.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "colouring.h"
+#include "kernels.h"
+#include "parallel.h"
+#include "warping.h"
+
+namespace onewarp {
+
+Geometry sample_geometry(const WarpParams& warp, int64_t row, std::vector<Field>& fields) {
+  const int count = static_cast<int>(warp.fields.size());
+  fields.resize(warp.fields.size());
+  for (int k = 0; k < count; ++k) {
+    const WarpParams::Grid& grid = warp.fields[k];
+    const float* frame = warp.frames + 2 * (row * count + k);
+    fields[k] = {grid.data + 2 * row * grid.gh * grid.gw, grid.gh, grid.gw, frame[0], frame[1]};
+  }
+  return {warp.matrices + 9 * row * (count + 1), fields.data(), count};
+}
+
+namespace {
+
+// Calls body(i, j0, n) for every span of the target, top to bottom.
+template <class Body> void for_spans(const Target& target, const Body& body) {
+  for (int i = 0; i < target.height; ++i)
+    for (int j0 = 0; j0 < target.width; j0 += kSpan) body(i, j0, std::min(kSpan, target.width - j0));
+}
+
+// Does the samples that fall to one thread and keeps its buffers from sample to sample.
+template <class Real> class Worker {
+ public:
+  Worker(const PassSettings& settings, const PassParams& params, const Batch& batch)
+      : settings_(settings),
+        params_(params),
+        batch_(batch),
+        kernels_(kernels<Real>()),
+        range_{static_cast<Real>(settings.low), static_cast<Real>(settings.high), batch.in != Dtype::float32},
+        warping_(settings, params, batch.in),
+        colouring_(settings, params, range_, batch.in),
+        scale_(settings.scale.begin(), settings.scale.end()),
+        offset_(settings.offset.begin(), settings.offset.end()),
+        span_(static_cast<size_t>(kSpan) * settings.channels) {
+    const bool plain = std::all_of(scale_.begin(), scale_.end(), [](Real v) { return v == 1; }) &&
+                       std::all_of(offset_.begin(), offset_.end(), [](Real v) { return v == 0; });
+    finish_ = {range_, scale_.data(), offset_.data(), plain, batch.out};
+    for (const EraseOp& op : settings.erase) fills_.emplace_back(op.fill.begin(), op.fill.end());
+  }
+
+  void run(int64_t item) {
+    const int64_t row = batch_.start + item;
+    const Target& target = batch_.targets[item];
+    warping_.prepare(batch_.images[item], row);
+    colouring_.prepare(row);
+    prepare_erase(row);
+
+    bool observed = false;
+    for (int k = 0; k < colouring_.count(); ++k) observed |= colouring_.observes(k);
+    if (observed) {
+      run_frame(target);
+      return;
+    }
+    for_spans(target, [&](int i, int j0, int n) {
+      warping_.sample(i, j0, n, span_.data());
+      for (int k = 0; k < colouring_.count(); ++k) colouring_.apply(k, n, span_.data());
+      end_span(target, i, j0, n, span_.data());
+    });
+  }
+
+ private:
+  // With statistics: the warped frame is kept, and the ops run on it in segments that each start with an observation.
+  void run_frame(const Target& target) {
+    frame_.resize(static_cast<size_t>(target.height) * target.width * settings_.channels);
+    auto at = [&](int i, int j0) {
+      return frame_.data() + (static_cast<size_t>(i) * target.width + j0) * settings_.channels;
+    };
+    for_spans(target, [&](int i, int j0, int n) { warping_.sample(i, j0, n, at(i, j0)); });
+    const double pixels = static_cast<double>(target.height) * target.width;
+    for (int k = 0; k < colouring_.count();) {
+      if (colouring_.observes(k)) {
+        colouring_.reset_statistics();
+        for_spans(target, [&](int i, int j0, int n) { colouring_.observe(k, n, at(i, j0)); });
+        colouring_.complete(k, pixels);
+      }
+      int end = k + 1;
+      while (end < colouring_.count() && !colouring_.observes(end)) ++end;
+      for_spans(target, [&](int i, int j0, int n) {
+        for (int op = k; op < end; ++op) colouring_.apply(op, n, at(i, j0));
+      });
+      k = end;
+    }
+    for_spans(target, [&](int i, int j0, int n) { end_span(target, i, j0, n, at(i, j0)); });
+  }
+
+  void prepare_erase(int64_t row) {
+    erase_.clear();
+    for (size_t k = 0; k < settings_.erase.size(); ++k) {
+      const EraseParams& params = params_.erase[k];
+      if (!params.active[row] || (settings_.erase[k].rects && params.count == 0)) continue;
+      EraseStep<Real> step{};
+      if (settings_.erase[k].rects)
+        step.rects = static_cast<const int32_t*>(params.data) + 4 * row * params.count;
+      else
+        step.grid = static_cast<const float*>(params.data) + 6 * row;
+      step.count = params.count;
+      step.fill = fills_[k].empty() ? nullptr : fills_[k].data();
+      step.key = params.keys ? params.keys + 2 * row : nullptr;
+      step.index = static_cast<uint32_t>(k);
+      erase_.push_back(step);
+    }
+  }
+
+  void end_span(const Target& target, int i, int j0, int n, Real* values) {
+    for (const EraseStep<Real>& step : erase_)
+      kernels_.erase(step, range_, settings_.channels, target.width, i, j0, n, values);
+    kernels_.finish(finish_, n, values, target, i, j0);
+  }
+
+  const PassSettings& settings_;
+  const PassParams& params_;
+  const Batch& batch_;
+  const Kernels<Real>& kernels_;
+  const Range<Real> range_;
+  Warping<Real> warping_;
+  Colouring<Real> colouring_;
+  std::vector<Real> scale_, offset_, span_, frame_;
+  std::vector<std::vector<Real>> fills_;
+  std::vector<EraseStep<Real>> erase_;
+  Finish<Real> finish_{};
+};
+
+template <class Real> void run_batch(const PassSettings& settings, const PassParams& params, const Batch& batch) {
+  const int64_t count = static_cast<int64_t>(batch.images.size());
+  std::vector<std::unique_ptr<Worker<Real>>> workers(worker_count(count, batch.threads));
+  parallel_for(count, batch.threads, [&](int64_t item, int worker) {
+    if (!workers[worker]) workers[worker] = std::make_unique<Worker<Real>>(settings, params, batch);
+    workers[worker]->run(item);
+  });
+}
+
+}  // namespace
+
+void run_pass(const PassSettings& settings, const PassParams& params, const Batch& batch) {
+  if (batch.in == Dtype::uint16)
+    run_batch<double>(settings, params, batch);
+  else
+    run_batch<float>(settings, params, batch);
+}
+
+}  // namespace onewarp

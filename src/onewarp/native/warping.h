@@ -1,0 +1,87 @@
+// The warp of one sample, made ready for the samplers: geometry, reduced source, fill, choice of sampler.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "kernels.h"
+#include "pass.h"
+
+namespace onewarp {
+
+// Whether pixel centres fall on pixel centres (flips, quarter turns, whole shifts): then all weights are 0 or 1.
+inline bool centre_to_centre(const Geometry& geometry) {
+  const float* m = geometry.matrices;
+  if (geometry.field_count > 0 || m[6] != 0 || m[7] != 0 || m[8] != 1) return false;
+  auto whole = [](double v) { return std::floor(v) == v; };
+  return whole(m[0]) && whole(m[1]) && whole(m[3]) && whole(m[4]) &&
+         whole(0.5 * m[0] + 0.5 * m[1] + m[2] - 0.5) && whole(0.5 * m[3] + 0.5 * m[4] + m[5] - 0.5);
+}
+
+template <class Real> class Warping {
+ public:
+  Warping(const PassSettings& settings, const PassParams& params, Dtype dtype)
+      : settings_(settings), params_(params), dtype_(dtype), kernels_(kernels<Real>()), fill_(settings.fill.size()) {}
+
+  // Sets up sample `row` of the parameters with its image; both must outlive the calls of sample().
+  void prepare(const Image& image, int64_t row) {
+    const bool identity = params_.warp.matrices == nullptr;
+    const int r = params_.reduction ? params_.reduction[row] : 1;
+    const bool sums = r > 1 && dtype_ != Dtype::float32;
+    const double area = static_cast<double>(r) * r;
+    for (size_t c = 0; c < fill_.size(); ++c) fill_[c] = static_cast<Real>(settings_.fill[c] * (sums ? area : 1.0));
+
+    Sampling sampling = Sampling::copy;
+    Geometry geometry{};
+    if (!identity) {
+      geometry = sample_geometry(params_.warp, row, fields_);
+      sampling = r == 1 && centre_to_centre(geometry) ? Sampling::nearest : wanted();
+    }
+    warp_ = {image, geometry, 1.0 / r, static_cast<Real>(sums ? 1.0 / area : 1.0), settings_.border, fill_.data()};
+    Dtype source = dtype_;
+    if (r > 1) {
+      source = dtype_ == Dtype::uint8 ? Dtype::uint16 : dtype_ == Dtype::uint16 ? Dtype::sum32 : Dtype::float32;
+      warp_.source = reduced(image, r, source);
+    }
+    const ptrdiff_t size = item_size(source);
+    const bool packed = warp_.source.channel == size && warp_.source.column == size * settings_.channels;
+    sampler_ = kernels_.sampler(sampling, source, settings_.channels, packed);
+  }
+
+  void sample(int i, int j0, int n, Real* out) const { sampler_(warp_, i, j0, n, out); }
+
+ private:
+  static ptrdiff_t item_size(Dtype dtype) {
+    return dtype == Dtype::uint8 ? 1 : dtype == Dtype::uint16 || dtype == Dtype::float16 ? 2 : 4;
+  }
+
+  Sampling wanted() const {
+    switch (settings_.interpolation) {
+      case Interpolation::nearest: return Sampling::nearest;
+      case Interpolation::bilinear: return Sampling::bilinear;
+      case Interpolation::bicubic: return Sampling::bicubic;
+    }
+    return Sampling::bilinear;
+  }
+
+  Image reduced(const Image& image, int r, Dtype dtype) {
+    const int height = (image.height + r - 1) / r, width = (image.width + r - 1) / r;
+    const ptrdiff_t channel = item_size(dtype), column = channel * image.channels, row = column * width;
+    buffer_.resize(static_cast<size_t>(row) * height);
+    kernels_.reduce(dtype_, image, r, {buffer_.data(), height, width, image.channels, row, column, channel});
+    return {buffer_.data(), height, width, image.channels, row, column, channel};
+  }
+
+  const PassSettings& settings_;
+  const PassParams& params_;
+  const Dtype dtype_;
+  const Kernels<Real>& kernels_;
+  std::vector<Real> fill_;
+  std::vector<Field> fields_;
+  std::vector<uint8_t> buffer_;
+  Warp<Real> warp_{};
+  Sampler<Real> sampler_ = nullptr;
+};
+
+}  // namespace onewarp

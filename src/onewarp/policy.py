@@ -1,0 +1,333 @@
+"""Policy: the front door. Transforms in order, and what belongs to all of them; plan, draw and run behind one call."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onewarp.batch import check_batch
+from onewarp.boxes import to_corners
+from onewarp.draw import draw
+from onewarp.engine.run import run
+from onewarp.engine.tensors import like, to_numpy
+from onewarp.errors import InputError, PolicyError
+from onewarp.lower import lower
+from onewarp.params import Params, fingerprint
+from onewarp.plan import Plan, Settings
+from onewarp.policy_file import from_plain, read_json, read_yaml, to_plain, write_json, write_yaml
+from onewarp.spec import Spec
+from onewarp.transform import Transform
+
+
+class Policy:
+    """An augmentation policy: declared once, run anywhere, every image resampled once.
+
+    transforms: transforms and combinators, in order.
+    interpolation, fill_mode, fill_value, mask_fill_value, antialias, min_area, min_visibility, dtype, data_format: see
+        `onewarp.plan.Settings`; they belong to the policy because there is one resample.
+
+    A policy is immutable, hashable and comparable. Raises InputError or PolicyError for arguments that cannot be.
+    """
+
+    __slots__ = ("settings", "transforms")
+
+    transforms: tuple[Transform, ...]
+    settings: Settings
+
+    def __init__(
+        self,
+        transforms: Iterable[Transform],
+        *,
+        interpolation: str = "bilinear",
+        fill_mode: str = "constant",
+        fill_value: Any = 0,
+        mask_fill_value: float = 0,
+        antialias: bool = True,
+        min_area: float = 0.0,
+        min_visibility: float = 0.0,
+        dtype: str | None = None,
+        data_format: str = "channels_last",
+    ) -> None:
+        members = (transforms,) if isinstance(transforms, Transform) else tuple(transforms)
+        for member in members:
+            if not isinstance(member, Transform):
+                raise PolicyError(
+                    f"Policy: {member!r} is not a transform; pass instances such as HorizontalFlip(), with parentheses"
+                )
+        settings = Settings(
+            interpolation,
+            fill_mode,
+            fill_value,
+            mask_fill_value,
+            antialias,
+            min_area,
+            min_visibility,
+            dtype,
+            data_format,
+        )
+        object.__setattr__(self, "transforms", members)
+        object.__setattr__(self, "settings", settings)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a Policy does not change; make another one (tried to set {name})")
+
+    def __reduce__(self) -> Any:
+        return _rebuild, (self.transforms, dataclasses.asdict(self.settings))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Policy):
+            return NotImplemented
+        return self.transforms == other.transforms and self.settings == other.settings
+
+    def __hash__(self) -> int:
+        return hash((self.transforms, self.settings))
+
+    def __iter__(self) -> Iterator[Transform]:
+        return iter(self.transforms)
+
+    def __len__(self) -> int:
+        return len(self.transforms)
+
+    def __repr__(self) -> str:
+        changed = [
+            f"{field.name}={getattr(self.settings, field.name)!r}"
+            for field in dataclasses.fields(Settings)
+            if getattr(self.settings, field.name) != field.default
+        ]
+        inside = "".join(f"    {transform.expression()},\n" for transform in self.transforms)
+        return "Policy([" + (f"\n{inside}" if inside else "") + "]" + "".join(f", {c}" for c in changed) + ")"
+
+    def plan(self, spec: Spec) -> Plan:
+        """What will run on batches of `spec`, stage by stage: print it. Cached.
+
+        Raises PolicyError where it cannot run.
+        """
+        return lower(self.transforms, self.settings, spec)
+
+    def draw(
+        self,
+        batch: Any,
+        *,
+        seed: int | None = None,
+        epoch: int = 0,
+        ids: Any = None,
+        occurrence: Any = None,
+        sizes: Any = None,
+        value_range: tuple[float, float] | None = None,
+    ) -> Params:
+        """The parameters of one batch, as a value that can be saved and replayed: `policy(batch, params=params)`.
+
+        batch: what the policy would be called with, or a Spec. ids: [n] integers (0...n-1 by default; needed with a
+        Spec). occurrence: None, or [n] integers: how many times an epoch has shown the sample before. sizes: [n, 2]
+        (height, width), needed with a Spec whose sizes are open. The other arguments are those of a call.
+        """
+        if isinstance(batch, Spec):
+            spec = batch
+            if ids is None:
+                raise InputError("draw(spec) needs ids=, one integer per sample; or pass the batch itself")
+            if sizes is None:
+                if None in spec.images[:2]:
+                    raise InputError(
+                        "draw(spec) with open sizes needs sizes=, [n, 2] (height, width); or pass the batch itself"
+                    )
+                sizes = np.broadcast_to(np.array(spec.images[:2]), (len(ids), 2))
+        else:
+            images = _as_dictionary(batch)[0]["images"]
+            spec = Spec.of(images, value_range)
+            sizes = np.array([image.shape[:2] for image in images])
+        seed, ids = _keys(seed, epoch, ids, len(sizes))
+        return draw(self.plan(spec), seed, epoch, ids, _checked_occurrence(occurrence, len(ids)), np.asarray(sizes))
+
+    def __call__(
+        self,
+        batch: Any,
+        *,
+        seed: int | None = None,
+        epoch: int = 0,
+        ids: Any = None,
+        occurrence: Any = None,
+        params: Params | None = None,
+        bounding_box_format: str = "xyxy",
+        num_classes: int | None = None,
+        value_range: tuple[float, float] | None = None,
+        threads: int | None = None,
+    ) -> Any:
+        """Augment a batch. Without `seed` every call draws afresh; with it the result is the same every time.
+
+        batch: images [n, h, w, c] (uint8, uint16 or float32) or a list of [h, w, c]; a pair (images, labels); or a
+            dictionary with
+            "images" and any of "labels", "segmentation_masks", "bounding_boxes", "keypoints", "sample_weight"
+            (shapes: `onewarp.spec`). NumPy in, NumPy out; a backend tensor in, a backend tensor out.
+        seed, epoch, ids ([n] integers, 0...n-1 by default), occurrence: the key of the draws.
+        params: replay these (from `draw`) instead of drawing.
+        bounding_box_format: a Keras name, of the boxes that come and go. num_classes: for mixing integer labels.
+        value_range: (low, high) of float images, (0, 1) by default. threads: all cores by default.
+
+        Returns the same structure. The caller's arrays are not written to. Raises InputError for a batch that does not
+        fit.
+        """
+        entries, rebuild = _as_dictionary(batch)
+        spec = Spec.of(entries["images"], value_range)
+        sizes = np.array([image.shape[:2] for image in entries["images"]])
+        corners = None
+        if "bounding_boxes" in entries:
+            boxes = entries["bounding_boxes"]["boxes"]
+            if boxes.ndim != 3 or boxes.shape[2] != 4:
+                raise InputError(f"bounding_boxes has boxes of shape {boxes.shape}; they must be [n, k, 4]")
+            height, width = sizes[:, 0].astype(float), sizes[:, 1].astype(float)
+            if len(boxes) == len(sizes):
+                corners = to_corners(boxes.astype(np.float64), bounding_box_format, height, width, np)
+            else:
+                corners = boxes
+        n = check_batch(entries, spec, corners)
+        plan = self.plan(spec)
+        if params is None:
+            seed, ids = _keys(seed, epoch, ids, n)
+            params = draw(plan, seed, epoch, ids, _checked_occurrence(occurrence, n), sizes)
+        else:
+            _check_replay(plan, params, sizes)
+        result = run(
+            plan,
+            params,
+            entries,
+            bounding_box_format=bounding_box_format,
+            num_classes=num_classes,
+            threads=threads or os.cpu_count() or 1,
+        )
+        return rebuild(result)
+
+    def deterministic(self, resize: float = 256 / 224) -> Policy:
+        """The policy for validation: what sizes and normalises stays, what is random goes.
+
+        A RandomResizedCrop becomes a resize to `resize` times its output and a centre crop of its output; a RandomCrop
+        becomes a centre crop.
+        """
+        if not resize >= 1.0:
+            raise InputError(
+                f"deterministic(resize={resize!r}): resize must be at least 1, the frame has to cover the crop"
+            )
+        kept = [left for transform in self.transforms for left in transform.deterministic(resize)]
+        return Policy(kept, **dataclasses.asdict(self.settings))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that `from_dict` reads, defaults left out."""
+        return to_plain(self.transforms, self.settings)
+
+    @classmethod
+    def from_dict(cls, plain: Any, transforms: Iterable[type[Transform]] = ()) -> Policy:
+        """The policy of `to_dict`. `transforms`: classes of your own that it may name.
+
+        Raises PolicyError naming what is wrong.
+        """
+        members, settings = from_plain(plain, transforms)
+        return cls(members, **settings)
+
+    def to_json(self, path: str | Path) -> None:
+        """Write the policy to a JSON file."""
+        write_json(self.to_dict(), path)
+
+    @classmethod
+    def from_json(cls, path: str | Path, transforms: Iterable[type[Transform]] = ()) -> Policy:
+        """Read a policy from a JSON file."""
+        return read_json(path, lambda plain: cls.from_dict(plain, transforms))  # type: ignore[no-any-return]
+
+    def to_yaml(self, path: str | Path) -> None:
+        """Write the policy to a YAML file."""
+        write_yaml(self.to_dict(), path)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, transforms: Iterable[type[Transform]] = ()) -> Policy:
+        """Read a policy from a YAML file."""
+        return read_yaml(path, lambda plain: cls.from_dict(plain, transforms))  # type: ignore[no-any-return]
+
+
+def _rebuild(transforms: tuple[Transform, ...], settings: dict[str, Any]) -> Policy:
+    return Policy(transforms, **settings)
+
+
+def _keys(seed: int | None, epoch: int, ids: Any, n: int) -> tuple[int, np.ndarray]:
+    if seed is None:
+        if epoch != 0 or ids is not None:
+            raise InputError(
+                "epoch= and ids= key a draw only together with seed=; pass seed=, or neither for a fresh draw"
+            )
+        seed = secrets.randbits(64)
+    keys = np.arange(n) if ids is None else np.asarray(ids)
+    if keys.shape != (n,) or keys.dtype.kind not in "iu":
+        raise InputError(f"ids has shape {keys.shape} and dtype {keys.dtype} for {n} images; it must be [n] integers")
+    return int(seed), keys
+
+
+def _checked_occurrence(occurrence: Any, n: int) -> Any:
+    if occurrence is None:
+        return None
+    numbers = np.asarray(occurrence)
+    if numbers.shape not in ((), (n,)) or numbers.dtype.kind not in "iu" or (numbers < 0).any():
+        raise InputError(f"occurrence has shape {numbers.shape} for {n} images; it must be [n] integers >= 0, or one")
+    return numbers
+
+
+def _check_replay(plan: Plan, params: Params, sizes: np.ndarray) -> None:
+    if params.plan != fingerprint(plan):
+        raise InputError(
+            "params were drawn by another policy or for another kind of image; draw them again with this policy"
+        )
+    if params.n != len(sizes):
+        raise InputError(
+            f"params hold {params.n} samples, the batch {len(sizes)}; take the matching ones with params.take(indices)"
+        )
+    if not np.array_equal(params.sizes, sizes):
+        raise InputError("params were drawn for images of other sizes; draw them again for this batch")
+
+
+def _as_dictionary(batch: Any) -> tuple[dict[str, Any], Any]:
+    """A batch in any of its forms -> (a dictionary of NumPy arrays, a function that brings a result back to the
+    form).
+    """
+    if isinstance(batch, Mapping):
+        given, shape = dict(batch), "dictionary"
+    elif isinstance(batch, tuple) and len(batch) in (2, 3):
+        given, shape = dict(zip(("images", "labels", "sample_weight"), batch, strict=False)), "tuple"
+    else:
+        given, shape = {"images": batch}, "images"
+    if "images" not in given:
+        raise InputError(f"the batch has no entry 'images', only {', '.join(map(repr, given))}; add it")
+    images = given["images"]
+    back = like(images[0] if isinstance(images, (list, tuple)) and len(images) else images)
+    entries: dict[str, Any] = {}
+    for role, value in given.items():
+        if role == "bounding_boxes":
+            entries[role] = _boxes_entry(value)
+        elif (
+            isinstance(value, (list, tuple))
+            and role in ("images", "segmentation_masks")
+            and len(value)
+            and hasattr(value[0], "shape")
+        ):
+            entries[role] = [to_numpy(v) for v in value]
+        else:
+            entries[role] = to_numpy(value)
+
+    def rebuild(result: dict[str, Any]) -> Any:
+        result = {
+            role: {k: back(v) for k, v in value.items()} if isinstance(value, dict) else back(value)
+            for role, value in result.items()
+        }
+        if shape == "dictionary":
+            return result
+        return tuple(result.values()) if shape == "tuple" else result["images"]
+
+    return entries, rebuild
+
+
+def _boxes_entry(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or "boxes" not in value or not ({"labels", "classes"} & set(value)):
+        raise InputError('bounding_boxes must be {"boxes": [n, k, 4], "labels": [n, k]}; pad with box 0 and label -1')
+    labels = value["labels"] if "labels" in value else value["classes"]  # keras-cv wrote "classes"
+    return {"boxes": to_numpy(value["boxes"]), "labels": to_numpy(labels)}

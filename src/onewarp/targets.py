@@ -1,0 +1,162 @@
+"""What happens to boxes, points and labels under the parameters of a warp, and of a mix. `xp` is handed in.
+
+Matrices map output points to input points, so points follow the inverse. Boxes are corners (x1, y1, x2, y2) in pixels
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from onewarp.matrices import inverse
+from onewarp.random import Array, constant
+
+_FAR = 1e9  # where points go that a perspective throws behind the viewer
+_STEPS = 12  # Newton steps to invert a displacement field
+
+
+def _apply(matrix: Array, points: Array, xp: Any) -> Array:
+    """[n, 3, 3] on points [n, k, 2]."""
+    x, y = points[..., 0], points[..., 1]
+
+    def row(i: int) -> Array:
+        return matrix[:, i, 0:1] * x + matrix[:, i, 1:2] * y + matrix[:, i, 2:3]
+
+    w = row(2)
+    seen = w > 1e-8
+    safe = xp.where(seen, w, 1.0)
+    return xp.stack([xp.where(seen, row(0) / safe, _FAR), xp.where(seen, row(1) / safe, _FAR)], axis=-1)
+
+
+def _field_at(field: Array, frame: Array, points: Array, xp: Any) -> tuple[Array, Array, Array]:
+    """The displacement [n, k, 2] at `points`, and its derivatives by x and by y; clamped to the frame."""
+    rows, columns = field.shape[1], field.shape[2]
+    values = xp.reshape(field, (field.shape[0], rows * columns, 2))
+    position, cell, fraction, scale = [], [], [], []
+    for axis, nodes in ((0, columns), (1, rows)):
+        side = frame[:, 1 - axis : 2 - axis]
+        t = xp.clip(points[..., axis] / side, 0.0, 1.0) * (nodes - 1.0)
+        low = xp.clip(xp.floor(t), 0.0, max(nodes - 2.0, 0.0))
+        position.append(t)
+        cell.append(low)
+        fraction.append(xp.expand_dims(t - low, -1))
+        scale.append(xp.expand_dims((nodes - 1.0) / side, -1))
+
+    def node(down: int, across: int) -> Array:
+        row, column = xp.minimum(cell[1] + down, rows - 1.0), xp.minimum(cell[0] + across, columns - 1.0)
+        index = row * columns + column
+        index = index.astype(np.int64) if xp is np else xp.cast(index, "int32")
+        return xp.take_along_axis(values, xp.expand_dims(index, -1), axis=1)
+
+    fx, fy = fraction
+    a, b, c, d = node(0, 0), node(0, 1), node(1, 0), node(1, 1)
+    value = (a * (1 - fx) + b * fx) * (1 - fy) + (c * (1 - fx) + d * fx) * fy
+    by_x = ((b - a) * (1 - fy) + (d - c) * fy) * scale[0]
+    by_y = ((c - a) * (1 - fx) + (d - b) * fx) * scale[1]
+    return value, by_x, by_y
+
+
+def _undo_field(field: Array, frame: Array, points: Array, xp: Any) -> Array:
+    """The points q with q + field(q) = points, by Newton's method."""
+    q = points
+    for _ in range(_STEPS):
+        value, by_x, by_y = _field_at(field, frame, q, xp)
+        error = q + value - points
+        a, b, c, d = 1.0 + by_x[..., 0], by_y[..., 0], by_x[..., 1], 1.0 + by_y[..., 1]
+        det = a * d - b * c
+        det = xp.where(xp.abs(det) < 0.05, 0.05, det)  # a fold: creep instead of jumping
+        step = xp.stack(
+            [(d * error[..., 0] - b * error[..., 1]) / det, (a * error[..., 1] - c * error[..., 0]) / det],
+            axis=-1,
+        )
+        q = q - step
+    return q
+
+
+def move_points(points: Array, stage: Mapping[str, Array], xp: Any) -> Array:
+    """Points [n, k, 2] of a warp's input frame -> of its output frame. `stage`:
+    the warp's arrays, "matrix" and so on.
+    """
+    matrices = stage["matrix"]
+    matrices = matrices.astype(np.float64) if xp is np else matrices
+    for i in range(matrices.shape[1]):
+        points = _apply(inverse(matrices[:, i], xp), points, xp)
+        if f"field{i}" in stage:
+            points = _undo_field(stage[f"field{i}"], stage["frames"][:, i], points, xp)
+    return points
+
+
+def outline(boxes: Array, per_side: int, xp: Any) -> Array:
+    """Points on the outline of boxes [n, k, 4]: [n, k, 4 * per_side, 2], corners included."""
+    t = np.arange(per_side) / per_side
+    x = np.concatenate([t, np.ones(per_side), 1 - t, np.zeros(per_side)])
+    y = np.concatenate([np.zeros(per_side), t, np.ones(per_side), 1 - t])
+    # Weights instead of start + t * length: at a corner the result is the corner, to the last bit.
+    x1, y1, x2, y2 = (xp.expand_dims(boxes[..., i], -1) for i in range(4))
+    fx, fy = constant(x, xp), constant(y, xp)
+    return xp.stack([x1 * (1 - fx) + x2 * fx, y1 * (1 - fy) + y2 * fy], axis=-1)
+
+
+def move_boxes(boxes: Array, stage: Mapping[str, Array], xp: Any) -> Array:
+    """Corner boxes [n, k, 4] -> the bounding boxes of their warped outlines, not yet clipped."""
+    bent = "field0" in stage
+    points = outline(boxes, 8 if bent else 1, xp)
+    n, k, m = points.shape[0], points.shape[1], points.shape[2]
+    moved = xp.reshape(move_points(xp.reshape(points, (n, k * m, 2)), stage, xp), (n, k, m, 2))
+    return xp.concatenate([xp.min(moved, axis=2), xp.max(moved, axis=2)], axis=-1)
+
+
+def area(boxes: Array, xp: Any) -> Array:
+    """[n, k] areas of corner boxes; 0 for empty ones."""
+    return xp.maximum(boxes[..., 2] - boxes[..., 0], 0.0) * xp.maximum(boxes[..., 3] - boxes[..., 1], 0.0)
+
+
+def clip_boxes(boxes: Array, region: Array, xp: Any) -> Array:
+    """Corner boxes cut to `region` [n, 4] (x1, y1, x2, y2)."""
+    low_x, low_y, high_x, high_y = (region[:, i : i + 1] for i in range(4))
+    edges = [
+        xp.clip(boxes[..., 0], low_x, high_x),
+        xp.clip(boxes[..., 1], low_y, high_y),
+        xp.clip(boxes[..., 2], low_x, high_x),
+        xp.clip(boxes[..., 3], low_y, high_y),
+    ]
+    return xp.stack(edges, axis=-1)
+
+
+def keep_visible(before: Array, after: Array, labels: Array, settings: Any, xp: Any) -> tuple[Array, Array]:
+    """Drop the boxes of which too little is left: box 0, label -1 (Keras' padding). `before`, `after`:
+    corners [n, k, 4].
+    """
+    left, whole = area(after, xp), area(before, xp)
+    visible = left / xp.where(whole > 0, whole, 1.0)
+    keep = xp.logical_and(left > 0, xp.logical_and(left >= settings.min_area, visible >= settings.min_visibility))
+    keep = xp.logical_and(keep, labels != -1)
+    return xp.where(xp.expand_dims(keep, -1), after, 0.0), xp.where(keep, labels, -1)
+
+
+def uncovered(boxes: Array, rect: Array, xp: Any) -> tuple[Array, Array]:
+    """What of corner boxes [n, k, 4] is to be seen beside `rect` [n, 4]: its bounding box, and its fraction [n, k]."""
+    inside = clip_boxes(boxes, rect, xp)
+    whole = area(boxes, xp)
+    hidden = xp.where(whole > 0, area(inside, xp) / xp.where(whole > 0, whole, 1.0), 0.0)
+    x1, y1, x2, y2 = (boxes[..., i] for i in range(4))
+    rx1, ry1, rx2, ry2 = (rect[:, i : i + 1] for i in range(4))
+    tall = xp.logical_and(ry1 <= y1, ry2 >= y2)  # the rectangle takes a vertical slice off
+    wide = xp.logical_and(rx1 <= x1, rx2 >= x2)
+    touches = xp.logical_and(hidden > 0, hidden < 1)
+    tall, wide = xp.logical_and(tall, touches), xp.logical_and(wide, touches)
+    edges = [
+        xp.where(xp.logical_and(tall, rx1 <= x1), rx2, x1),
+        xp.where(xp.logical_and(wide, ry1 <= y1), ry2, y1),
+        xp.where(xp.logical_and(tall, rx2 >= x2), rx1, x2),
+        xp.where(xp.logical_and(wide, ry2 >= y2), ry1, y2),
+    ]
+    return xp.stack(edges, axis=-1), 1.0 - hidden
+
+
+def one_hot(labels: Any, classes: int, xp: Any) -> Array:
+    """[n] class numbers -> [n, classes] float32; -1 gives zeros."""
+    return xp.where(labels[..., None] == xp.arange(classes), 1.0, 0.0).astype("float32")

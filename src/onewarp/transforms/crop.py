@@ -1,0 +1,248 @@
+"""Geometric transforms that set the size of the frame: crops, resizes and padding.
+
+A size is pixels: an int is a square, a pair is (height, width). Crops have whole-pixel offsets, so they are exact
+    copies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from onewarp.fields import Range, count, size, span
+from onewarp.matrices import translation, window
+from onewarp.random import Array, constant, integer, within
+from onewarp.transform import Geometric, Transform
+
+Size = Any  # a user passes an int or (height, width); (height, width) is stored
+
+
+def _as_numbers(*sides: float, xp: Any) -> list[Array]:
+    return [constant([side], xp) for side in sides]
+
+
+class _FixedSize(Geometric):
+    """What transforms with an output of `size` share."""
+
+    size: Size
+
+    def output_size(self, height: Any, width: Any, xp: Any = np) -> tuple[Any, Any]:
+        out_height, out_width = self.size
+        return out_height, out_width
+
+
+@dataclass(frozen=True)
+class Resize(_FixedSize):
+    """Stretch the frame to `size`."""
+
+    draws: ClassVar[int] = 0
+
+    size: Size = size()
+
+    def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
+        zero = 0.0 * height
+        return window(zero, zero, width / self.size[1], height / self.size[0], xp)
+
+
+class _FixedSide(Geometric):
+    """Resizes that keep the ratio of the sides; `matrix` stretches by the rounded size."""
+
+    size: Any
+
+    def scale(self, height: Any, width: Any, xp: Any) -> Any:
+        """The magnification, from the sides."""
+        raise NotImplementedError
+
+    def output_size(self, height: Any, width: Any, xp: Any = np) -> tuple[Any, Any]:
+        if height is None or width is None:
+            return (None, None)
+        scale = self.scale(height, width, xp)
+        sides = [xp.maximum(xp.floor(side * scale + 0.5), 1.0) for side in (height, width)]
+        return (int(sides[0]), int(sides[1])) if isinstance(height, int) else (sides[0], sides[1])
+
+    def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
+        out_height, out_width = self.output_size(height, width, xp)
+        zero = 0.0 * height
+        return window(zero, zero, width / out_width, height / out_height, xp)
+
+
+@dataclass(frozen=True)
+class ResizeShortest(_FixedSide):
+    """Resize so that the shorter side has `size` pixels; the ratio of the sides stays."""
+
+    draws: ClassVar[int] = 0
+
+    size: int = count(1, 32767, unit="pixels")
+
+    def scale(self, height: Any, width: Any, xp: Any) -> Any:
+        return self.size / xp.minimum(height, width)
+
+
+@dataclass(frozen=True)
+class ResizeLongest(_FixedSide):
+    """Resize so that the longer side has `size` pixels; the ratio of the sides stays."""
+
+    draws: ClassVar[int] = 0
+
+    size: int = count(1, 32767, unit="pixels")
+
+    def scale(self, height: Any, width: Any, xp: Any) -> Any:
+        return self.size / xp.maximum(height, width)
+
+
+@dataclass(frozen=True)
+class ResizeCover(_FixedSide):
+    """Resize so that the frame just covers `size`, the ratio of the sides kept;
+    CenterCrop or RandomCrop usually follows.
+    """
+
+    draws: ClassVar[int] = 0
+
+    size: Size = size()
+
+    def scale(self, height: Any, width: Any, xp: Any) -> Any:
+        return xp.maximum(self.size[0] / height, self.size[1] / width)
+
+
+@dataclass(frozen=True)
+class LetterBox(_FixedSize):
+    """Resize to fit into `size` with the ratio of the sides kept, centred; the rest is the policy's fill."""
+
+    draws: ClassVar[int] = 0
+
+    size: Size = size()
+
+    def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
+        out_height, out_width = self.size
+        scale = xp.maximum(height / out_height, width / out_width)
+        return window(0.5 * (width - out_width * scale), 0.5 * (height - out_height * scale), scale, scale, xp)
+
+
+@dataclass(frozen=True)
+class Pad(Geometric):
+    """Add `padding` pixels on every side, or (vertical, horizontal); what they show is the policy's fill."""
+
+    draws: ClassVar[int] = 0
+    exact: ClassVar[bool] = True
+
+    padding: Size = size()
+
+    def output_size(self, height: Any, width: Any, xp: Any = np) -> tuple[Any, Any]:
+        if height is None or width is None:
+            return (None, None)
+        return height + 2 * self.padding[0], width + 2 * self.padding[1]
+
+    def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
+        vertical, horizontal = _as_numbers(-self.padding[0], -self.padding[1], xp=xp)
+        return translation(horizontal, vertical, xp)
+
+
+@dataclass(frozen=True)
+class CenterCrop(_FixedSize):
+    """Cut `size` from the middle; a frame that is smaller is padded by the policy's fill."""
+
+    draws: ClassVar[int] = 0
+    exact: ClassVar[bool] = True
+
+    size: Size = size()
+
+    def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
+        left, top = xp.floor((width - self.size[1]) / 2), xp.floor((height - self.size[0]) / 2)
+        return translation(left, top, xp)
+
+
+@dataclass(frozen=True)
+class RandomCrop(_FixedSize):
+    """Cut `size` from anywhere, at whole pixels. `padding` pixels are added on every side first (CIFAR: size 32,
+    padding 4).
+
+    A frame that is smaller than the crop is centred in it.
+    """
+
+    draws: ClassVar[int] = 2
+    exact: ClassVar[bool] = True
+
+    size: Size = size()
+    padding: int = count(0, 4096, default=0, unit="pixels")
+
+    def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
+        def offset(part: Array, side: Array, wanted: int) -> Array:
+            room = side + 2 * self.padding - wanted
+            drawn = integer(part, xp.maximum(room, 0.0) + 1.0, xp)
+            return xp.where(room >= 0, drawn, xp.floor(room / 2)) - self.padding
+
+        return translation(offset(u[:, 1], width, self.size[1]), offset(u[:, 0], height, self.size[0]), xp)
+
+    def deterministic(self, resize: float) -> tuple[Transform, ...]:
+        return (CenterCrop(self.size, name=self.name),)
+
+
+_TRIALS = 10
+
+
+def first_valid(valid: Array, values: list[Array], fallback: list[Array], xp: Any) -> list[Array]:
+    """Of `values` [n, trials] the entry of each row's first true `valid`, else `fallback` [n];
+    without a loop over data.
+    """
+    earlier = xp.cumsum(xp.where(valid, 1.0, 0.0), axis=1)
+    first = xp.where(valid, earlier, 0.0) == 1.0
+    found = earlier[:, -1] > 0
+    return [
+        xp.where(found, xp.sum(xp.where(first, value, 0.0), axis=1), instead)
+        for value, instead in zip(values, fallback, strict=True)
+    ]
+
+
+def log_uniform(bounds: tuple[float, float], u: Array, xp: Any) -> Array:
+    """Numbers in [low, high) whose logarithm is uniform."""
+    return xp.exp(within((float(np.log(bounds[0])), float(np.log(bounds[1]))), u))
+
+
+@dataclass(frozen=True)
+class RandomResizedCrop(_FixedSize):
+    """Cut a random window and resize it to `size` (Szegedy et al. 2015; torchvision's definition, at sub-pixel
+    precision).
+
+    scale: range of the window's area as a fraction of the frame's.
+    ratio: range of the window's width / height, drawn log-uniformly.
+    The first of ten windows that fit is taken; else the largest centred window within `ratio`.
+    """
+
+    draws: ClassVar[int] = 2 * _TRIALS + 2
+
+    size: Size = size()
+    scale: Range = span(1e-4, 1, default=(0.08, 1.0), unit="fraction of the area")
+    ratio: Range = span(0.01, 100, default=(3 / 4, 4 / 3), unit="width / height")
+
+    def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
+        area = within(self.scale, u[:, :_TRIALS]) * (height * width)[:, None]
+        ratio = log_uniform(self.ratio, u[:, _TRIALS : 2 * _TRIALS], xp)
+        across, down = xp.sqrt(area * ratio), xp.sqrt(area / ratio)
+        fits = xp.logical_and(across <= width[:, None], down <= height[:, None])
+        nearest = xp.clip(width / height, *self.ratio)
+        fallback = [xp.minimum(width, height * nearest), xp.minimum(height, width / nearest)]
+        crop_width, crop_height = first_valid(fits, [across, down], fallback, xp)
+        found = xp.any(fits, axis=1)
+        left = (width - crop_width) * xp.where(found, u[:, -2], 0.5)
+        top = (height - crop_height) * xp.where(found, u[:, -1], 0.5)
+        return window(left, top, crop_width / self.size[1], crop_height / self.size[0], xp)
+
+    def deterministic(self, resize: float) -> tuple[Transform, ...]:
+        height, width = self.size
+        cover = ResizeCover(size=(max(1, round(height * resize)), max(1, round(width * resize))))
+        return (cover, CenterCrop(self.size))
+
+
+__all__ = [
+    "CenterCrop",
+    "LetterBox",
+    "Pad",
+    "RandomCrop",
+    "RandomResizedCrop",
+    "Resize",
+    "ResizeCover",
+    "ResizeLongest",
+    "ResizeShortest",
+]
