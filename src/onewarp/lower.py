@@ -215,6 +215,10 @@ class _Lowering:
         return OutputStage(tuple(self.outputs), tuple(scale.tolist()), tuple(offset.tolist()), dtype)
 
 
+# Tables of uint16 and float images have 16 nodes per level of 1/255, so that the steps of an eight-bit curve fall on nodes.
+FINE_NODES = 16 * 255 + 1
+
+
 @lru_cache(maxsize=256)
 def lower(transforms: tuple[Transform, ...], settings: Settings, spec: Spec) -> Plan:
     """The plan of `transforms` for batches of `spec`; cached. Raises PolicyError where the policy cannot run."""
@@ -228,6 +232,6 @@ def lower(transforms: tuple[Transform, ...], settings: Settings, spec: Spec) -> 
     for index, place in enumerate(places):
         if place.parent is None:
             lowering.add_group(index)
-    plan = Plan(spec, settings, places, lowering.finish(), 256 if spec.dtype == "uint8" else 4097)
+    plan = Plan(spec, settings, places, lowering.finish(), 256 if spec.dtype == "uint8" else FINE_NODES)
     check_plan(plan)
     return plan

@@ -65,7 +65,7 @@ class Transform:
         def text(value: Any) -> str:
             if isinstance(value, tuple) and value and isinstance(value[0], Transform):
                 return "[" + ", ".join(member.expression() for member in value) + "]"
-            return f"{value:.6g}" if isinstance(value, float) else repr(value)
+            return repr(value)
 
         return f"{type(self).__name__}({', '.join(f'{name}={text(value)}' for name, value in self.settings().items())})"
 

@@ -1,0 +1,29 @@
+"""Sources of samples, and batches as a pure function of (epoch, index). Nothing here imports Keras."""
+
+from onewarp.data.base import Source, SubsetSource
+from onewarp.data.decode import EncodedImage, EncodedMask, decode_mask
+from onewarp.data.files import FileSource, FolderSource, PairSource
+from onewarp.data.named import CIFAR10_CLASSES, Cifar10Source, DigitsSource, cifar10
+from onewarp.data.order import order
+from onewarp.data.sources import ArraySource
+from onewarp.data.split import split
+from onewarp.data.tar import TarSource
+
+__all__ = [
+    "CIFAR10_CLASSES",
+    "ArraySource",
+    "Cifar10Source",
+    "DigitsSource",
+    "EncodedImage",
+    "EncodedMask",
+    "FileSource",
+    "FolderSource",
+    "PairSource",
+    "Source",
+    "SubsetSource",
+    "TarSource",
+    "cifar10",
+    "decode_mask",
+    "order",
+    "split",
+]

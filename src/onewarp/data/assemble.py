@@ -1,0 +1,193 @@
+"""One batch, assembled: samples read, drawn for, warped and collated.
+
+Samples that lie in arrays go through the engine in one call per batch. Samples in files are read, drawn for together from
+the sizes in their headers, and then decoded and warped one by one, each into its slot of the batch while its pixels are
+in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+
+from onewarp.batch import check_batch
+from onewarp.boxes import to_corners
+from onewarp.data.base import Sample, Source
+from onewarp.data.collate import padded_boxes, padded_points
+from onewarp.data.decode import EncodedImage, EncodedMask
+from onewarp.draw import draw
+from onewarp.engine import host
+from onewarp.engine.run import run
+from onewarp.errors import DataError, InputError, OnewarpError
+from onewarp.params import Params
+from onewarp.plan import Plan
+from onewarp.targets import one_hot
+
+
+class Unreadable(Exception):
+    """Samples of a batch under construction that cannot be used: slot of the batch -> error. Never leaves this package."""
+
+    def __init__(self, errors: Mapping[int, OnewarpError]) -> None:
+        self.errors = dict(sorted(errors.items()))
+
+
+class Assembler:
+    """Rows of a source -> the entries of a batch, under one plan and seed. Safe to call from several threads.
+
+    Args:
+        source, plan, seed: what is drawn for and how.
+        one_hot: whether class numbers become rows [n, classes].
+        weights: weight of each class, float32 [classes], or None; gives the entry `sample_weight`.
+        bounding_box_format: of the source's boxes and of the result.
+        max_boxes: rows that boxes and keypoints are padded to; None for the most that any sample has.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        plan: Plan,
+        seed: int,
+        one_hot: bool,
+        weights: np.ndarray | None,
+        bounding_box_format: str,
+        max_boxes: int | None,
+    ) -> None:
+        self.source, self.plan, self.seed = source, plan, seed
+        self.one_hot, self.weights = one_hot, weights
+        self.bounding_box_format, self.max_boxes = bounding_box_format, max_boxes
+        self.num_classes = source.num_classes
+
+    def __call__(self, epoch: int, rows: np.ndarray, occurrence: np.ndarray, pool: Executor | None) -> Sample:
+        """The entries of the batch of samples `rows` [n]; occurrence [n]: how often the epoch has shown them before.
+
+        Raises:
+            Unreadable: with every sample that is to blame.
+        """
+        source, n = self.source, len(rows)
+        batch = source.gather(rows) if source.dense else self._read(rows, pool)
+        images = batch["images"]
+        sizes = np.array([image.shape[:2] for image in images]) if not source.dense else _same(images, n)
+        if source.labels is not None:
+            batch["labels"] = self._labels(source.labels[rows])
+            if self.weights is not None:
+                batch["sample_weight"] = self.weights[source.labels[rows]]
+        self._check(batch, sizes, rows)
+        params = draw(self.plan, self.seed, epoch, source.ids(rows), occurrence, sizes)
+        warped = {"images": host.allocate(self.plan, n)}
+        if source.dense:
+            host.run_images(self.plan, params, images, warped["images"])
+        else:
+            self._warp_each(params, batch, warped, rows, pool)
+        return run(
+            self.plan,
+            params,
+            batch,
+            bounding_box_format=self.bounding_box_format,
+            num_classes=self.num_classes,
+            warped=warped,
+        )
+
+    def _labels(self, labels: np.ndarray) -> np.ndarray:
+        return np.asarray(one_hot(labels, self.num_classes or 0, np)) if self.one_hot else labels
+
+    def _read(self, rows: np.ndarray, pool: Executor | None) -> Sample:
+        """Samples as lists of undecoded images and targets; boxes and points padded to one number of rows."""
+        samples: list[Any] = [None] * len(rows)
+
+        def read(slot: int) -> None:
+            samples[slot] = self.source.lazy(int(rows[slot]))
+            _ = samples[slot]["images"].shape  # reads the header, which may be what is wrong
+
+        _each(read, len(rows), pool)
+        batch: Sample = {role: [sample[role] for sample in samples] for role in samples[0] if role != "labels"}
+        for role, padded in (("bounding_boxes", padded_boxes), ("keypoints", padded_points)):
+            if role in batch:
+                most = self.source.most(role) if self.max_boxes is None else self.max_boxes
+                batch[role] = padded(batch[role], most, lambda slot: self.source.name(int(rows[slot])))
+        return batch
+
+    def _warp_each(
+        self, params: Params, batch: Sample, warped: dict[str, np.ndarray], rows: np.ndarray, pool: Executor | None
+    ) -> None:
+        """Decode every image and warp it into its slot of warped["images"]; masks likewise, under their own name."""
+        images, masks, out = batch["images"], batch.get("segmentation_masks"), warped["images"]
+        found: list[np.ndarray] = [out] * len(rows)
+
+        def warp(slot: int) -> None:
+            image = images[slot]
+            pixels = image.decode() if isinstance(image, EncodedImage) else image
+            host.run_images(self.plan, params, [pixels], out[slot : slot + 1], start=slot)
+            if masks is not None:
+                mask = masks[slot].decode() if isinstance(masks[slot], EncodedMask) else masks[slot]
+                self._check_mask(mask, pixels, int(rows[slot]))
+                found[slot] = host.run_masks(self.plan, params, [mask], start=slot)
+
+        _each(warp, len(rows), pool)
+        if masks is not None:
+            widest = np.result_type(*(mask.dtype for mask in found))  # 8-bit and 16-bit files may meet in a batch
+            warped["segmentation_masks"] = np.concatenate(found, dtype=widest)
+
+    def _check_mask(self, mask: np.ndarray, pixels: np.ndarray, row: int) -> None:
+        if mask.shape[:2] != pixels.shape[:2]:
+            raise DataError(
+                f"{self.source.name(row)}: the image has {pixels.shape[0]}x{pixels.shape[1]} pixels (EXIF orientation "
+                f"applied), its segmentation mask {mask.shape[0]}x{mask.shape[1]}; a mask must have the size of its image"
+            )
+
+    def _check(self, batch: Sample, sizes: np.ndarray, rows: np.ndarray) -> None:
+        """Check values and boxes; where the batch is at fault, find the samples and name them."""
+        try:
+            self._check_rows(batch, sizes)
+        except InputError as whole:
+            errors: dict[int, OnewarpError] = {}
+            for slot in range(len(rows)):
+                try:
+                    self._check_rows({role: _row(value, slot) for role, value in batch.items()}, sizes[slot : slot + 1])
+                except InputError as error:
+                    errors[slot] = DataError(f"{self.source.name(int(rows[slot]))}: {error}")
+            if not errors:
+                raise
+            raise Unreadable(errors) from whole
+
+    def _check_rows(self, batch: Sample, sizes: np.ndarray) -> None:
+        corners = None
+        if "bounding_boxes" in batch:
+            height, width = sizes.T.astype(np.float64)
+            boxes = batch["bounding_boxes"]["boxes"].astype(np.float64)
+            corners = to_corners(boxes, self.bounding_box_format, height, width, np)
+        # Masks in files are not decoded yet; their size is checked when they are.
+        decoded = {role: value for role, value in batch.items() if self.source.dense or role != "segmentation_masks"}
+        check_batch(decoded, self.plan.spec, corners)
+
+
+def _same(images: np.ndarray, n: int) -> np.ndarray:
+    return np.broadcast_to(np.array(images.shape[1:3]), (n, 2))
+
+
+def _row(value: Any, slot: int) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _row(part, slot) for key, part in value.items()}
+    return value[slot : slot + 1]
+
+
+def _each(function: Callable[[int], None], n: int, pool: Executor | None) -> None:
+    """function(0) ... function(n - 1), spread over the pool; every sample that fails is reported, not only the first."""
+    errors: dict[int, OnewarpError] = {}
+
+    def some(slots: Iterable[int]) -> None:
+        for slot in slots:
+            try:
+                function(slot)
+            except OnewarpError as error:
+                errors[slot] = error
+
+    if pool is None:
+        some(range(n))
+    else:
+        step = max(1, n // 32)
+        list(pool.map(some, [range(start, min(start + step, n)) for start in range(0, n, step)]))
+    if errors:
+        raise Unreadable(errors)

@@ -1,0 +1,194 @@
+"""Sources: random access to samples, with labels and names at hand without decoding anything.
+
+A sample is a dictionary in Keras' vocabulary: `images` [h, w, c], and where there are any `labels`, `segmentation_masks` [h, w],
+`bounding_boxes` {"boxes" [k, 4], "labels" [k]} and `keypoints` [k, 2 or 3]. `Source` is the base: a new kind of source gives
+`__len__`, `lazy` and `name`, and sets the attributes that differ from the defaults below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from onewarp.data.decode import EncodedImage, EncodedMask
+from onewarp.errors import InputError
+
+Sample = dict[str, Any]
+Outputs = tuple[str | tuple[str, ...], ...]
+TARGETS = ("labels", "segmentation_masks", "bounding_boxes", "keypoints")
+
+
+class Source:
+    """Random access to samples. Sources are picklable and safe to read from several threads.
+
+    Attributes:
+        labels: one row per sample ([n] class numbers, or [n, ...] anything else), or None. Never needs decoding.
+        class_names: name of each class number, or None.
+        image_shape: (height, width, channels) of the samples; None for a side that differs among them.
+        dtype: "uint8", "uint16" or "float32".
+        value_range: (low, high) of the image values.
+        roles: the entries that a sample has, `images` first.
+        outputs: which entries become (x, y, sample_weight); a tuple of names inside it becomes a dictionary.
+        dense: whether the samples lie in arrays of equal sizes, so that `gather` takes a batch at once.
+    """
+
+    labels: np.ndarray | None = None
+    class_names: tuple[str, ...] | None = None
+    image_shape: tuple[int | None, int | None, int] = (None, None, 3)
+    dtype: str = "uint8"
+    value_range: tuple[float, float] = (0.0, 255.0)
+    roles: tuple[str, ...] = ("images",)
+    outputs: Outputs = ("images",)
+    dense: bool = False
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def lazy(self, index: int) -> Sample:
+        """Sample `index`, undecoded where it comes from files: `images` may be an `EncodedImage`, a mask an `EncodedMask`."""
+        raise NotImplementedError
+
+    def name(self, index: int) -> str:
+        """What error messages call sample `index`: its path, or the number of its row."""
+        return f"sample {index}"
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = dict(self.lazy(self._checked(index)))
+        for role, value in sample.items():
+            if isinstance(value, (EncodedImage, EncodedMask)):
+                sample[role] = value.decode()
+        return sample
+
+    def gather(self, indices: np.ndarray) -> Sample:
+        """Samples `indices` as one batch of arrays; only where `dense`."""
+        raise InputError(
+            f"{type(self).__name__} holds no arrays of equal sizes; read it sample by sample, or call in_memory()"
+        )
+
+    def ids(self, indices: np.ndarray) -> np.ndarray:
+        """Permanent sample ids, int64: the key of a sample's draws. A subset keeps the ids of what it was taken from."""
+        return np.asarray(indices, np.int64)
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes: from the names, else one more than the highest integer label; None without either."""
+        if self.class_names is not None:
+            return len(self.class_names)
+        if self.labels is None or not class_numbers(self.labels) or not len(self.labels):
+            return None
+        return int(self.labels.max()) + 1
+
+    def most(self, role: str) -> int:
+        """The largest number of boxes ("bounding_boxes") or points ("keypoints") that any sample has; nothing is decoded."""
+        raise InputError(f"{type(self).__name__} does not know how many {role} a sample has at most; pass max_boxes=")
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Source:
+        """The samples `indices`, in that order, as a source of its own that keeps their ids."""
+        return SubsetSource(self, indices)
+
+    def in_memory(self, threads: int | None = None, progress: Any = None) -> Source:
+        """All samples decoded into one array; for sources whose images have one size.
+
+        Args:
+            threads: decoding threads; the processors at hand by default.
+            progress: called as progress(done, total) after each block of images.
+        """
+        from onewarp.data.memory import in_memory
+
+        return in_memory(self, threads, progress)
+
+    def _checked(self, index: int) -> int:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"sample {index} of a source of {len(self)} samples")
+        return int(index) % len(self)
+
+    def __repr__(self) -> str:
+        classes = f", {len(self.class_names)} classes" if self.class_names is not None else ""
+        shape = " x ".join("?" if side is None else str(side) for side in self.image_shape)
+        return f"{type(self).__name__}({len(self)} samples, {shape} {self.dtype}{classes})"
+
+
+class SubsetSource(Source):
+    """Some samples of another source, in a given order, under their permanent ids."""
+
+    def __init__(self, source: Source, indices: Sequence[int] | np.ndarray) -> None:
+        chosen = np.asarray(indices)
+        if chosen.ndim != 1 or (chosen.size and not np.issubdtype(chosen.dtype, np.integer)):
+            raise InputError(
+                f"indices must be a list of whole numbers, got {chosen.dtype} of shape {chosen.shape}; pass [i, j, ...]"
+            )
+        if chosen.size and not (-len(source) <= chosen.min() and chosen.max() < len(source)):
+            raise InputError(
+                f"indices reach from {chosen.min()} to {chosen.max()}, but the source has {len(source)} samples"
+            )
+        self.source, self.indices = source, chosen.astype(np.int64) % max(len(source), 1)
+        self.labels = None if source.labels is None else source.labels[self.indices]
+        self.image_shape, self.dtype, self.value_range = source.image_shape, source.dtype, source.value_range
+        self.class_names, self.dense = source.class_names, source.dense
+        self.roles, self.outputs = source.roles, source.outputs
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def lazy(self, index: int) -> Sample:
+        return self.source.lazy(int(self.indices[index]))
+
+    def name(self, index: int) -> str:
+        return self.source.name(int(self.indices[index]))
+
+    def gather(self, indices: np.ndarray) -> Sample:
+        return self.source.gather(self.indices[indices])
+
+    def ids(self, indices: np.ndarray) -> np.ndarray:
+        return self.source.ids(self.indices[indices])
+
+    def most(self, role: str) -> int:
+        return self.source.most(role)
+
+    @property
+    def num_classes(self) -> int | None:
+        return self.source.num_classes  # a class that this subset happens to lack is still a class
+
+
+def class_numbers(labels: np.ndarray) -> bool:
+    """Whether labels are class numbers: integers, one per sample."""
+    return labels.ndim == 1 and labels.dtype.kind in "uib"
+
+
+def checked_labels(labels: Any, n: int, class_names: tuple[str, ...] | None) -> np.ndarray:
+    """Labels as an array with one row per sample; class numbers must have a name where there are names."""
+    values = np.asarray(labels)
+    if values.dtype.kind not in "uibf":
+        raise InputError(f"labels are {values.dtype}; pass class numbers, and the names as class_names=")
+    if values.ndim == 0 or len(values) != n:
+        raise InputError(
+            f"there are {n} images but {values.size if values.ndim == 0 else len(values)} labels; give each image one label"
+        )
+    if values.ndim == 2 and values.shape[1] == 1 and values.dtype.kind in "ui":
+        values = values[:, 0]  # as keras.datasets give them
+    if (
+        class_names is not None
+        and class_numbers(values)
+        and n
+        and not (0 <= values.min() and values.max() < len(class_names))
+    ):
+        raise InputError(
+            f"labels reach from {values.min()} to {values.max()}, but class_names has {len(class_names)} names; name every class"
+        )
+    return values
+
+
+def checked_outputs(outputs: Outputs | None, present: Sequence[str]) -> Outputs:
+    """The outputs of a source: what the user says, or (images, its one target), or (images, a dictionary of its targets)."""
+    if outputs is None:
+        targets = tuple(name for name in TARGETS if name in present)
+        return ("images",) if not targets else ("images", targets[0] if len(targets) == 1 else targets)
+    for entry in outputs:
+        for name in (entry,) if isinstance(entry, str) else entry:
+            if name not in present:
+                raise InputError(f"outputs names {name!r}, but a sample has {', '.join(present)}; choose among them")
+    if not 1 <= len(outputs) <= 3:
+        raise InputError(f"outputs has {len(outputs)} entries; Keras takes (x,), (x, y) or (x, y, sample_weight)")
+    return tuple(entry if isinstance(entry, str) else tuple(entry) for entry in outputs)

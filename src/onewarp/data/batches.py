@@ -1,0 +1,213 @@
+"""Batches as a pure function of (epoch, index): which samples, in which order, under which draws.
+
+Nothing here remembers what was asked before, so batches may be built in any order and by any number of threads, and a
+run is resumed by asking for the next index.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onewarp.data.assemble import Assembler, Unreadable
+from onewarp.data.base import Outputs, Sample, Source, checked_outputs, class_numbers
+from onewarp.data.order import order
+from onewarp.errors import DataError, InputError
+from onewarp.spec import Spec
+
+REPLACED = 1 << 16  # occurrence numbers of samples that stand in for unreadable ones start here
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The entries of a batch by role, and a line for each sample that could not be read and was replaced."""
+
+    entries: Sample
+    skipped: tuple[str, ...] = ()
+
+
+class Batches:
+    """Source + policy -> batches, addressed by (epoch, index).
+
+    Args:
+        source: where samples come from.
+        policy: what happens to them; it must make all images one size.
+        batch_size: rows of a batch.
+        shuffle: whether each epoch has an order of its own, drawn from (seed, epoch).
+        seed: whole number in [0, 2**64) behind the order and every draw.
+        last_batch: what becomes of the samples that do not fill a batch: "wrap" completes it with the first samples of
+            the same epoch's order (the default when shuffling), "drop" leaves them out, "keep" hands over a short batch
+            (the default when not shuffling).
+        labels: "int" leaves labels as the source has them, "one_hot" makes rows [n, classes] of class numbers.
+        class_weight: {class number: weight}; adds `sample_weight` [n]; 1 for classes left out. Mixed samples get mixed
+            weights.
+        outputs: which entries become (x, y, sample_weight); the source's choice by default.
+        on_error: "raise", or "skip": an unreadable sample is replaced by the next readable one half an epoch's order
+            further, under a draw of its own, so that shapes and the other samples stay as they are. It is listed in
+            `Batch.skipped`.
+        bounding_box_format: of the source's boxes and of the result, one of Keras' names.
+        max_boxes: rows that boxes (or keypoints) are padded to; by default the most that any sample has.
+
+    Raises:
+        InputError: an argument that is out of range.
+        PolicyError: a policy that cannot run on this source.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        policy: Any,
+        batch_size: int = 32,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        last_batch: str | None = None,
+        labels: str = "int",
+        class_weight: Mapping[int, float] | None = None,
+        outputs: Outputs | None = None,
+        on_error: str = "raise",
+        bounding_box_format: str = "xyxy",
+        max_boxes: int | None = None,
+    ) -> None:
+        if last_batch is None:
+            last_batch = "wrap" if shuffle else "keep"
+        _known("last_batch", last_batch, ("wrap", "drop", "keep"))
+        _known("labels", labels, ("int", "one_hot"))
+        _known("on_error", on_error, ("raise", "skip"))
+        if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+            raise InputError(f"batch_size={batch_size!r} is not a positive whole number; pass e.g. 32")
+        if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 64:
+            raise InputError(f"seed={seed!r} must be a whole number in [0, 2**64); pass e.g. 0")
+        if not len(source):
+            raise DataError("the source has no samples; check how it was made")
+        if last_batch == "drop" and len(source) < batch_size:
+            raise InputError(
+                f'last_batch="drop" leaves no batch of {batch_size} from {len(source)} samples; lower batch_size'
+            )
+        self.source, self.policy, self.batch_size, self.seed = source, policy, int(batch_size), int(seed)
+        self.shuffle, self.last_batch, self.on_error = bool(shuffle), last_batch, on_error
+        self.plan = policy.plan(Spec(source.image_shape, source.dtype, source.value_range))
+        if labels == "one_hot" and not has_class_numbers(source):
+            raise InputError('labels="one_hot" needs class numbers, one for each sample; this source has none')
+        weights = None if class_weight is None else _class_weights(class_weight, source)
+        self.assemble = Assembler(
+            source, self.plan, self.seed, labels == "one_hot", weights, bounding_box_format, max_boxes
+        )
+        self.outputs = _with_weights(outputs, source, weights is not None)
+        self._unreadable: set[int] = set()  # found so far; saves trying them again in each epoch
+
+    def __len__(self) -> int:
+        """Batches in a full epoch."""
+        whole, rest = divmod(len(self.source), self.batch_size)
+        return whole + (rest > 0 and self.last_batch != "drop")
+
+    def positions(self, index: int) -> np.ndarray:
+        """Places in the epoch's order that batch `index` shows, int64 [rows]; those behind the end wrap around."""
+        if not 0 <= index < len(self):
+            raise InputError(f"batch {index} of an epoch of {len(self)} batches; indices run from 0 to {len(self) - 1}")
+        start, stop = index * self.batch_size, (index + 1) * self.batch_size
+        return np.arange(start, min(stop, len(self.source)) if self.last_batch == "keep" else stop, dtype=np.int64)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The order of an epoch: indices into the source, int64 [n]."""
+        n = len(self.source)
+        return order(self.seed, epoch, n) if self.shuffle else np.arange(n, dtype=np.int64)
+
+    def indices(self, epoch: int, index: int) -> np.ndarray:
+        """Indices into the source of the samples that batch `index` of `epoch` shows, int64 [rows]."""
+        chosen: np.ndarray = self.order(epoch)[self.positions(index) % len(self.source)]
+        return chosen
+
+    def batch(self, epoch: int, index: int) -> Sample:
+        """The entries of a batch by role, new arrays: `images` and whatever targets the source has."""
+        return self.build(epoch, index).entries
+
+    def build(self, epoch: int, index: int, pool: Executor | None = None) -> Batch:
+        """Batch `index` of `epoch`. A `pool` spreads reading and decoding; the result does not depend on it.
+
+        Raises:
+            DataError: a sample that cannot be used, by name; with on_error="skip" only when none can be.
+        """
+        n, positions, whole = len(self.source), self.positions(index), self.order(epoch)
+        rows, occurrence = whole[positions % n], positions // n
+        skipped: dict[int, str] = {}
+        tries = np.zeros(len(rows), np.int64)
+        bad = [slot for slot, row in enumerate(rows) if int(row) in self._unreadable]
+        skipped.update((slot, f"{self.source.name(int(rows[slot]))}: unreadable, as found before") for slot in bad)
+        while True:
+            for slot in bad:
+                tries[slot] += 1
+                while tries[slot] <= n and self._at(whole, positions[slot], tries[slot]) in self._unreadable:
+                    tries[slot] += 1
+                if tries[slot] > n:
+                    raise DataError(f"none of the {n} samples can be read; {next(iter(skipped.values()))}")
+                rows[slot] = self._at(whole, positions[slot], tries[slot])
+                occurrence[slot] = REPLACED + tries[slot]
+            try:
+                return Batch(self.assemble(epoch, rows, occurrence, pool), tuple(skipped.values()))
+            except Unreadable as unreadable:
+                if self.on_error == "raise":
+                    raise next(iter(unreadable.errors.values())) from None
+                bad = list(unreadable.errors)
+                for slot, error in unreadable.errors.items():
+                    skipped.setdefault(slot, str(error))
+                    self._unreadable.add(int(rows[slot]))
+
+    def xyw(self, entries: Sample) -> Any:
+        """The entries of a batch as x, (x, y) or (x, y, sample_weight), as `outputs` says."""
+        parts = tuple(
+            entries[name] if isinstance(name, str) else {key: entries[key] for key in name} for name in self.outputs
+        )
+        return parts if len(parts) > 1 else parts[0]
+
+    def keeping_all(self) -> Batches:
+        """The same batches with last_batch="keep": every sample exactly once, the last batch short."""
+        twin = copy.copy(self)
+        twin.last_batch = "keep"
+        return twin
+
+    @staticmethod
+    def _at(whole: np.ndarray, position: int, tries: int) -> int:
+        """The sample that stands in for the one at `position` at the `tries`-th attempt: half an order away, and on."""
+        return int(whole[(position + len(whole) // 2 + tries - 1) % len(whole)])
+
+
+def has_class_numbers(source: Source) -> bool:
+    """Whether the labels of a source are class numbers, one for each sample."""
+    return source.labels is not None and class_numbers(source.labels)
+
+
+def _known(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"{name}={value!r} is not known; use {' or '.join(map(repr, known))}")
+
+
+def _class_weights(given: Mapping[int, float], source: Source) -> np.ndarray:
+    """Weight of each class, float32 [classes]; 1 for those left out."""
+    classes = source.num_classes
+    if not has_class_numbers(source) or classes is None:
+        raise InputError("class_weight needs class numbers, one for each sample, as labels; this source has none")
+    weights = np.ones(classes, np.float32)
+    for label, weight in given.items():
+        if label not in range(classes):
+            raise InputError(f"class_weight has class {label!r}, but classes run from 0 to {classes - 1}")
+        if not 0 <= weight < np.inf:
+            raise InputError(f"class_weight[{label}]={weight!r} must be a finite number that is not negative")
+        weights[int(label)] = weight
+    return weights
+
+
+def _with_weights(outputs: Outputs | None, source: Source, weighted: bool) -> Outputs:
+    """The outputs chosen by the user or by the source, and the sample weights where there are any."""
+    roles = (*source.roles, "sample_weight") if weighted else source.roles
+    chosen = source.outputs if outputs is None else checked_outputs(outputs, roles)
+    if not weighted or len(chosen) == 3:
+        return chosen
+    if len(chosen) == 1:
+        raise InputError(f'class_weight needs targets, but outputs is {chosen}; use ("images", "labels")')
+    return (*chosen, "sample_weight")

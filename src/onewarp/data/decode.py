@@ -1,0 +1,250 @@
+"""Encoded images: bytes -> pixels, exactly and completely, or an error that names the file.
+
+JPEG goes through simplejpeg (libjpeg-turbo's accurate DCT and upsampling), PNG, WebP, BMP and TIFF through OpenCV, and only
+what OpenCV reads wrongly or not at all (CMYK, Lab, YCbCr and RGBA TIFF, other formats) through Pillow.
+
+What comes out, whatever went in: [height, width, channels], RGB order, in the frame *after* the EXIF orientation (boxes, masks and
+points are expected in that frame). Values are as stored; 16-bit samples become 8-bit ones by round(v / 257), 8-bit ones become
+16-bit ones by v * 257. Grey becomes RGB by repetition, RGB becomes grey by 0.299 R + 0.587 G + 0.114 B, alpha is dropped (not blended)
+for 1 and 3 channels and kept for 4, where images without alpha are opaque. Colour profiles and gamma chunks are not applied.
+Damaged data are refused, never filled in: every warning of libjpeg counts as damage.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from onewarp.data.header import Header, read_header
+from onewarp.errors import DataError, InputError
+
+REMEDY = 'restore the file, or leave it out with on_error="skip"'
+_GREY = np.array([0.299, 0.587, 0.114])
+_CV_FLAGS = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+class EncodedImage:
+    """One encoded image in memory; nothing is decoded before `decode()`.
+
+    Args:
+        data: the bytes of the file.
+        name: what error messages call it, usually its path.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA) channels of the result.
+        dtype: "uint8" or "uint16".
+    """
+
+    def __init__(self, data: bytes, name: str, channels: int = 3, dtype: str = "uint8") -> None:
+        if channels not in (1, 3, 4):
+            raise InputError(f"channels={channels!r} is not known; use 1 (grey), 3 (RGB) or 4 (RGBA)")
+        if dtype not in ("uint8", "uint16"):
+            raise InputError(f'dtype={dtype!r} is not known for files; use "uint8" or "uint16"')
+        self.data, self.name, self.channels, self.dtype = data, name, channels, dtype
+
+    def __repr__(self) -> str:
+        return f"EncodedImage({self.name!r}, {len(self.data)} bytes, channels={self.channels}, dtype={self.dtype!r})"
+
+    @cached_property
+    def header(self) -> Header:
+        """Format, stored size and orientation; raises `DataError`, naming the file, where there is none."""
+        try:
+            return read_header(self.data)
+        except DataError as error:
+            raise DataError(f"{self.name}: {error}; {REMEDY}") from None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) after the EXIF orientation, from the header alone."""
+        return (*self.header.turned_size, self.channels)
+
+    def decode(self, out: np.ndarray | None = None) -> np.ndarray:
+        """The pixels [height, width, channels] of `dtype`, in the frame after the EXIF orientation.
+
+        Args:
+            out: array of that shape and dtype to write into; a new one by default.
+
+        Raises:
+            DataError: truncated or damaged data, or a sample type other than 8 or 16 bits; the message names the file.
+            InputError: `out` has another shape or dtype.
+        """
+        if out is not None and (out.shape != self.shape or out.dtype != self.dtype):
+            raise InputError(
+                f"{self.name}: out is {out.dtype} {out.shape}, but the image is {self.dtype} {self.shape}; pass a matching array"
+            )
+        header = self.header
+        try:
+            pixels = _jpeg(self.data, header, self.channels, out if self.dtype == "uint8" else None)
+            if pixels is None:
+                pixels = _stored(self.data, header)
+        except DataError as error:
+            raise DataError(f"{self.name}: {error}; {REMEDY}") from None
+        if pixels is out and out is not None:
+            return out
+        pixels = turn(_as_channels(_as_depth(pixels, self.dtype), self.channels), header.orientation)
+        if pixels.shape != self.shape:
+            raise DataError(f"{self.name}: the header says {self.shape}, the pixels are {pixels.shape}; {REMEDY}")
+        if out is None:
+            return np.ascontiguousarray(pixels)
+        out[...] = pixels
+        return out
+
+
+class EncodedMask:
+    """One mask file in memory: class numbers per pixel, decoded by `decode()` -> [height, width] uint8 or uint16."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        self.data, self.name = data, name
+
+    def decode(self) -> np.ndarray:
+        return decode_mask(self.data, self.name)
+
+
+def decode_mask(data: bytes, name: str) -> np.ndarray:
+    """A mask file -> class numbers [height, width], uint8 or uint16, as stored: palette files give their palette index.
+
+    A colour file is accepted where its three channels agree. The file's own EXIF orientation is applied.
+    Raises `DataError` naming the file.
+    """
+    header = EncodedImage(data, name).header
+    try:
+        if header.format == "png" and header.photometric == 3:
+            pixels = _pillow(data, mode=None)
+        else:
+            pixels = _stored(data, header)
+    except DataError as error:
+        raise DataError(f"{name}: {error}; {REMEDY}") from None
+    if pixels.ndim == 3:
+        if pixels.shape[2] != 1 and not (pixels[..., :1] == pixels[..., :3]).all():
+            raise DataError(
+                f"{name}: a mask of {pixels.shape[2]} channels that differ; save class numbers as a grey or palette PNG"
+            )
+        pixels = pixels[..., 0]
+    if header.format == "png" and header.photometric == 0 and header.bits < 8:
+        pixels = pixels // (255 // (2**header.bits - 1))  # the decoder stretched 1, 2 or 4 bits to 0..255
+    return np.ascontiguousarray(turn(pixels, header.orientation))
+
+
+def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation (1 to 8) to [height, width, ...]; a view."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The bytes of a file; a `DataError` naming it where it is missing or unreadable."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; check the path, or {REMEDY}") from None
+    except PermissionError:
+        raise DataError(f"{path}: no permission to read it; change its permissions (chmod u+r), or {REMEDY}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); {REMEDY}") from None
+
+
+def _jpeg(data: bytes, header: Header, channels: int, out: np.ndarray | None) -> np.ndarray | None:
+    """A JPEG's pixels, unturned, uint8 [h, w, c], into `out` where that needs no turning; None for other formats and CMYK."""
+    if header.format != "jpeg" or header.channels == 4:
+        return None
+    straight = out is not None and header.orientation == 1 and out.flags.c_contiguous and out.flags.writeable
+    space = {1: "GRAY", 3: "RGB", 4: "RGBA"}[channels]
+    pixels = _libjpeg(data, header, space, out if straight else None)
+    return out if straight else pixels
+
+
+def _libjpeg(data: bytes, header: Header, space: str, out: np.ndarray | None = None) -> np.ndarray:
+    if header.bits != 8:
+        raise DataError(f"a JPEG of {header.bits} bits per sample is not supported")
+    try:
+        pixels: np.ndarray = simplejpeg.decode_jpeg(data, space, buffer=out)
+    except ValueError as error:
+        ended = "truncated: " if "Premature end" in str(error) else ""
+        raise DataError(f"the JPEG data are damaged ({ended}{error})") from None
+    return pixels
+
+
+def _stored(data: bytes, header: Header) -> Any:
+    """The pixels as stored, unturned: [h, w] or [h, w, 3 or 4] in RGB(A) order, uint8 or uint16."""
+    if header.format == "jpeg":
+        if header.channels == 1:
+            return _libjpeg(data, header, "GRAY")
+        if header.channels != 4:
+            return _libjpeg(data, header, "RGB")
+        inks = _libjpeg(data, header, "CMYK").astype(np.uint16)  # stored inverted, as every writer since Photoshop does
+        return ((inks[..., :3] * inks[..., 3:] + 127) // 255).astype(np.uint8)
+    if header.format == "png" and b"IEND" not in data[-64:] and b"IEND\xaeB`\x82" not in data:
+        raise DataError("the PNG has no end (truncated)")
+    if header.format == "tiff":
+        data = _without_orientation(data, header)
+        if header.photometric > 3 or (header.bits <= 8 and header.channels in (2, 4)):
+            return _pillow(
+                data, mode="RGBA" if header.photometric == 2 else "RGB"
+            )  # OpenCV would premultiply or misread them
+    if header.format == "other":
+        return _pillow(data, mode="RGBA")
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _CV_FLAGS)
+    except cv2.error as error:
+        raise DataError(f"the {header.format.upper()} data cannot be decoded ({str(error).splitlines()[0]})") from None
+    if pixels is None:
+        raise DataError(f"the {header.format.upper()} data are damaged or truncated")
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"samples of type {pixels.dtype} are not supported in files; pass them as an array (ArraySource)"
+        )
+    if pixels.ndim == 3 and pixels.shape[2] > 1:
+        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+    return pixels
+
+
+def _without_orientation(data: bytes, header: Header) -> bytes:
+    """A TIFF with its orientation set to 1: decoders differ in whether they turn a TIFF by themselves."""
+    if header.orientation == 1:
+        return data
+    value = (1).to_bytes(2, "big" if header.big_endian else "little")
+    return data[: header.orientation_at] + value + data[header.orientation_at + 2 :]
+
+
+def _pillow(data: bytes, mode: str | None) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image if mode is None or image.mode in ("L", mode) else image.convert(mode))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"the data are damaged or not supported ({str(error).splitlines()[0]})") from None
+
+
+def _as_depth(pixels: np.ndarray, dtype: str) -> np.ndarray:
+    if pixels.dtype == dtype:
+        return pixels
+    if dtype == "uint8":
+        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return pixels.astype(np.uint16) * np.uint16(257)
+
+
+def _as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    stored = pixels.shape[2]
+    if stored == channels:
+        return pixels
+    if channels == 1:
+        grey: np.ndarray = np.rint(pixels[..., :3] @ _GREY).astype(pixels.dtype)
+        return grey[..., None]
+    colour = np.repeat(pixels, 3, axis=2) if stored == 1 else pixels[..., :3]
+    if channels == 3:
+        return colour
+    opaque = np.full((*colour.shape[:2], 1), np.iinfo(pixels.dtype).max, pixels.dtype)
+    return np.concatenate([colour, opaque], axis=2)

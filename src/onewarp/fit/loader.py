@@ -1,0 +1,310 @@
+"""Loader: a source and a policy as a `keras.utils.PyDataset`, so that `model.fit(loader)` works, and as a plain iterator.
+
+How Keras 3 uses a PyDataset decides most of this file. It asks for batches under shuffled indices, reads one or two
+batches around the first epoch only to learn shapes, calls `on_epoch_end` before the first epoch, and on TensorFlow asks
+from another thread and ahead of the training step. So indices are ignored: between `on_epoch_begin` and `on_epoch_end`
+the n-th request gets batch n; requests outside get batch 0 of the coming epoch; and only a pass that asked for every
+batch is an epoch.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import keras
+
+from onewarp.data.base import Outputs, Sample, Source
+from onewarp.data.batches import Batch, Batches
+from onewarp.data.memory import processors
+from onewarp.errors import InputError
+from onewarp.fit.passes import EpochStats, Pass
+
+T = TypeVar("T")
+
+started = threading.local()  # .loader: a weak reference to the loader whose pass this thread began last
+
+_CUT_SHORT = (
+    "this pass ended after {done} of {length} batches: steps_per_epoch, validation_steps and steps are not supported, "
+    "because the rest of the epoch would never be shown (take a subset of the source for a shorter epoch); after "
+    "restore() in the middle of an epoch, fit the rest of that epoch first, with epochs=1"
+)
+
+
+class Loader(keras.utils.PyDataset):
+    """Batches of augmented samples for `fit`, `evaluate`, `predict` and `for`; a pure function of (seed, epoch, index).
+
+    `for images, labels in loader:` is an epoch, the next loop the next one. Epochs are counted by the loader itself:
+    a second `fit` goes on, whatever its `initial_epoch`. A pass that is broken off starts again from its beginning,
+    unless `restore` says otherwise.
+
+    Args:
+        source, policy, batch_size, shuffle, seed, last_batch, labels, class_weight, outputs, on_error,
+            bounding_box_format, max_boxes: as in `onewarp.data.batches.Batches`.
+        threads: threads that read, decode and warp; the processors at hand, at most 8, by default. Results do not
+            depend on it.
+        prefetch: how many batches may be under way or ready ahead of the one in use; threads + 2 by default, and 4 for
+            files, whose threads work on one batch together.
+        placement: "host". ("device" and "auto" come with the device engine.)
+        on_epoch_end: called as on_epoch_end(loader, epoch) once after each complete epoch.
+
+    Attributes:
+        batches: the pure function: `batches.batch(epoch, index)` gives any batch at any time.
+        epoch: number of the coming (or running) epoch.
+        error: the last error in a batch, readable where Keras buries it; None since the last pass began.
+        history: an `EpochStats` for each complete pass.
+
+    Raises:
+        InputError, PolicyError: arguments that cannot be, or a policy that cannot run on this source.
+        DataError: while iterating, a sample that cannot be read, by name.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        policy: Any,
+        batch_size: int = 32,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        last_batch: str | None = None,
+        labels: str = "int",
+        class_weight: Mapping[int, float] | None = None,
+        outputs: Outputs | None = None,
+        on_error: str = "raise",
+        bounding_box_format: str = "xyxy",
+        max_boxes: int | None = None,
+        threads: int | None = None,
+        prefetch: int | None = None,
+        placement: str = "host",
+        on_epoch_end: Callable[[Loader, int], Any] | None = None,
+    ) -> None:
+        super().__init__(workers=1, use_multiprocessing=False)
+        for name, value in (("threads", threads), ("prefetch", prefetch)):
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InputError(f"{name}={value!r} is not a positive whole number; leave it out for the default")
+        if placement != "host":
+            known = placement in ("device", "auto")
+            raise InputError(
+                f"placement={placement!r} {'comes with the device engine' if known else 'is not known'}; "
+                'use placement="host"'
+            )
+        self.batches = Batches(
+            source,
+            policy,
+            batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            last_batch=last_batch,
+            labels=labels,
+            class_weight=class_weight,
+            outputs=outputs,
+            on_error=on_error,
+            bounding_box_format=bounding_box_format,
+            max_boxes=max_boxes,
+        )
+        self.threads = threads if threads is not None else min(processors(), 8)
+        self.prefetch = prefetch
+        self.placement = placement
+        self.epoch = 0
+        self.error: BaseException | None = None
+        self.history: list[EpochStats] = []
+        self._user_on_epoch_end = on_epoch_end
+        self._start = 0  # batches of the coming epoch that a restored run has behind it
+        self._pass: Pass | None = None  # between on_epoch_begin and on_epoch_end
+        self._latest: Pass | None = None  # the last one that has not become an epoch, for state(); also of a `for` loop
+        self._asked = False  # whether Keras asked for the length since the last pass
+        self._peeked: Batch | None = None  # batch 0 of the coming epoch, once it was read outside a pass
+
+    @property
+    def source(self) -> Source:
+        return self.batches.source
+
+    @property
+    def policy(self) -> Any:
+        return self.batches.policy
+
+    @property
+    def workers(self) -> int:
+        """1: Keras must not put a pool of its own around ours."""
+        return 1
+
+    @workers.setter
+    def workers(self, value: int) -> None:
+        raise InputError(f"workers={value!r}: a Loader has threads of its own; use Loader(..., threads={value!r})")
+
+    @property
+    def use_multiprocessing(self) -> bool:
+        """False, as `workers` is 1."""
+        return False
+
+    @use_multiprocessing.setter
+    def use_multiprocessing(self, value: bool) -> None:
+        raise InputError(f"use_multiprocessing={value!r}: a Loader works in threads; use Loader(..., threads=...)")
+
+    def __len__(self) -> int:
+        """Batches in the coming (or running) pass: a full epoch, or what is left of a restored one."""
+        return self._pass.length if self._pass is not None else len(self.batches) - self._start
+
+    @property
+    def num_batches(self) -> int:
+        """What Keras asks instead of len(); when it asks tells whose `on_epoch_end` follows, see there."""
+        if self._pass is None:
+            self._asked = True
+        elif self._pass.requested and self._pass.thread == threading.get_ident():
+            self._pass.asked += 1
+        return len(self)
+
+    def __getitem__(self, index: int) -> Any:
+        """The next batch of the running pass, whatever `index` is; outside a pass, batch 0 of the coming epoch."""
+        current = self._pass
+        if current is None or current.failed or current.requested >= current.length:
+            return self.batches.xyw(_copied(self._peek().entries))
+        return self.batches.xyw(self._watching(current.next).entries)
+
+    def on_epoch_begin(self) -> None:
+        """Keras begins a pass. Its first batch is built here: an error in it must not surface inside a train step."""
+        fresh = self._asked or (self._pass is not None and self._pass.asked > 0)
+        self._asked = False
+        self._pass = self._begin(fresh)
+        started.loader = weakref.ref(self)
+        self._watching(self._pass.build_first)
+
+    def on_epoch_end(self) -> None:
+        """Keras ends a pass, or is about to use a new iterator. Only a complete pass is an epoch."""
+        current, self._pass, self._asked = self._pass, None, False
+        if current is None:
+            return
+        current.close()
+        # Before it turns to a new iterator Keras asks for the length: once if it only had a look at the shapes, more
+        # often if a run was broken off before. If it asks less and has not seen all, it was told to stop early.
+        look = current.fresh and current.requested == 1 and current.asked == 1
+        if current.complete and not look:
+            self._finish(current)
+        elif current.requested and not current.failed and not look and current.asked <= 1:
+            self._latest = None
+            raise InputError(_CUT_SHORT.format(done=current.requested, length=current.length))
+        elif not current.failed:
+            self._latest = None
+
+    def __iter__(self) -> Iterator[Any]:
+        current = self._begin(fresh=False)
+        current.watched = True
+        try:
+            while current.requested < current.length:
+                batch = self._watching(current.next)
+                current.step_ended(current.requested)
+                yield self.batches.xyw(batch.entries)
+        finally:
+            current.close()
+        self._finish(current)
+
+    def watched(self, trained: int) -> None:
+        """`PipelineMonitor` says that the steps of the first `trained` batches of the running pass have ended."""
+        if self._pass is not None:
+            self._pass.watched = True
+            if trained:
+                self._pass.step_ended(trained)
+
+    def state(self) -> dict[str, int]:
+        """Where the run stands, as a few integers: everything needed to go on with the next batch to be trained.
+
+        Counts trained batches, not those that were built ahead. In a `for` loop the batch at hand counts as trained:
+        call it after the step. In the middle of an epoch under `fit` it needs `PipelineMonitor()`, first among the
+        callbacks, to know what was trained.
+        """
+        epoch, index, at = self.epoch, self._start, self._latest
+        if at is not None and at.requested:
+            if not at.watched:
+                raise InputError(
+                    "how many batches of this epoch were trained is not known; "
+                    "add PipelineMonitor() as the first of fit's callbacks"
+                )
+            epoch, index = at.epoch, at.start + at.trained
+        if index >= len(self.batches):
+            epoch, index = epoch + 1, 0
+        return {"epoch": epoch, "batch": index, **self._key()}
+
+    def restore(self, state: Mapping[str, int]) -> None:
+        """Go on where `state()` was taken: the next pass is the rest of that epoch.
+
+        Raises:
+            InputError: no state, or one of a loader with another seed, batch size, or number of samples.
+        """
+        if set(state) != {"epoch", "batch", *self._key()}:
+            raise InputError(f"{dict(state)!r} is not a state; pass what state() returned")
+        for name, value in self._key().items():
+            if state[name] != value:
+                raise InputError(
+                    f"the state was taken with {name}={state[name]}, this loader has {value}; make them equal"
+                )
+        if not (state["epoch"] >= 0 and 0 <= state["batch"] < len(self.batches)):
+            raise InputError(
+                f"the state stands at epoch {state['epoch']}, batch {state['batch']}, but an epoch has "
+                f"{len(self.batches)} batches; make last_batch equal"
+            )
+        self._drop()
+        self.epoch, self._start = int(state["epoch"]), int(state["batch"])
+
+    def __repr__(self) -> str:
+        batches = self.batches
+        return f"Loader({batches.source!r}, {len(batches)} batches of {batches.batch_size}, epoch {self.epoch})"
+
+    def _key(self) -> dict[str, int]:
+        """What must not change between state() and restore()."""
+        return {
+            "seed": self.batches.seed,
+            "batch_size": self.batches.batch_size,
+            "samples": len(self.batches.source),
+        }
+
+    def _begin(self, fresh: bool) -> Pass:
+        """Start a pass over what is left of the coming epoch."""
+        first = self._peeked
+        self._drop()
+        self.error = None
+        self._latest = Pass(self.batches, self.epoch, self._start, self.threads, self.prefetch, first, fresh)
+        return self._latest
+
+    def _drop(self) -> None:
+        """Forget the running pass and what was read outside one."""
+        if self._pass is not None:
+            self._pass.close()
+        self._pass = self._latest = self._peeked = None
+
+    def _finish(self, current: Pass) -> None:
+        """A complete pass: the epoch is over."""
+        self.epoch, self._start = current.epoch + 1, 0
+        self._latest = self._peeked = None
+        stats = current.stats()
+        self.history.append(stats)
+        if stats.skipped:
+            warnings.warn(
+                f"epoch {stats.epoch}: {len(stats.skipped)} unreadable samples were replaced, "
+                f"the first: {stats.skipped[0]}",
+                stacklevel=3,
+            )
+        if self._user_on_epoch_end is not None:
+            self._user_on_epoch_end(self, current.epoch)
+
+    def _peek(self) -> Batch:
+        """Batch 0 of the coming pass, built once and kept for it."""
+        if self._peeked is None:
+            self._peeked = self._watching(lambda: self.batches.build(self.epoch, self._start))
+        return self._peeked
+
+    def _watching(self, action: Callable[[], T]) -> T:
+        """action(), its error kept in `error`."""
+        try:
+            return action()
+        except Exception as error:
+            self.error = error
+            raise
+
+
+def _copied(entries: Sample) -> Sample:
+    """A copy that the caller may write to."""
+    return {key: _copied(value) if isinstance(value, dict) else value.copy() for key, value in entries.items()}

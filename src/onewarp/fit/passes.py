@@ -1,0 +1,126 @@
+"""One pass over an epoch: batches built ahead and handed out in order, the time they kept somebody waiting, its sums."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from onewarp.data.batches import Batch, Batches
+from onewarp.data.prefetch import prefetch_batches
+
+
+@dataclass(frozen=True)
+class EpochStats:
+    """What one complete pass took.
+
+    Attributes:
+        epoch: its number.
+        batches, images: how many it showed.
+        seconds: from its beginning to its end.
+        data_wait: fraction of that time in which the step waited for data, 0 to 1; None where it cannot be known (on
+            TensorFlow, whose own prefetching hides it, without `PipelineMonitor`). Where an accelerator works on after
+            the Python thread has gone ahead, it is an upper bound.
+        skipped: a line for each unreadable sample that was replaced.
+    """
+
+    epoch: int
+    batches: int
+    images: int
+    seconds: float
+    data_wait: float | None
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / self.seconds if self.seconds > 0 else 0.0
+
+
+class Pass:
+    """A pass over the batches from `start` to the end of an epoch. Work begins at once, in `threads` threads.
+
+    Attributes:
+        length: batches in the pass.
+        fresh: whether Keras had just made a new iterator, so that this may be no more than a look at the shapes.
+        requested: batches handed out, or being waited for.
+        asked: how often Keras asked for the length since the first request.
+        watched: whether somebody counts the steps, so that `trained` is known.
+        trained: batches whose step has ended.
+        failed: whether a batch could not be built; nothing more comes then.
+    """
+
+    def __init__(
+        self,
+        batches: Batches,
+        epoch: int,
+        start: int,
+        threads: int,
+        prefetch: int | None,
+        first: Batch | None = None,
+        fresh: bool = False,
+    ) -> None:
+        self.epoch, self.start, self.length, self.fresh = epoch, start, len(batches) - start, fresh
+        self.thread = threading.get_ident()
+        self.requested = self.asked = self.trained = 0
+        self.watched = self.failed = False
+        self._began, self._ended, self._wait = time.perf_counter(), 0.0, 0.0
+        self._foreign = False  # requests come from another thread, ahead of the steps
+        self._images = 0
+        self._skipped: list[str] = []
+        self._ready = [] if first is None else [first]
+        have = len(self._ready)
+        self._prefetcher = prefetch_batches(batches, epoch, start + have, self.length - have, threads, prefetch)
+        self._lock = threading.Lock()  # one request after the other
+
+    def build_first(self) -> None:
+        """Wait until the first batch is there; raises what keeps it from being built."""
+        if not self._ready:
+            since = time.perf_counter()
+            self._ready.append(self._get())
+            self._wait += time.perf_counter() - since
+
+    def next(self) -> Batch:
+        """The next batch, in order; raises what kept it from being built."""
+        with self._lock:
+            asked = time.perf_counter()
+            index, self.requested = self.requested, self.requested + 1
+            batch = self._ready.pop() if self._ready else self._get()
+            now = time.perf_counter()
+            if threading.get_ident() == self.thread:
+                self._wait += now - asked
+            else:
+                self._foreign = True
+                # Asked ahead of time: somebody waits only if every earlier step has ended, and only since then.
+                if self.watched and self.trained == index:
+                    self._wait += now - max(asked, self._ended)
+            self._images += len(batch.entries["images"])
+            self._skipped += batch.skipped
+            return batch
+
+    def step_ended(self, trained: int) -> None:
+        """The steps of the first `trained` batches have ended."""
+        self.trained, self._ended = min(trained, self.length), time.perf_counter()
+
+    @property
+    def complete(self) -> bool:
+        return self.requested >= self.length and not self.failed
+
+    def stats(self) -> EpochStats:
+        """The sums of a pass that has just ended."""
+        seconds = time.perf_counter() - self._began
+        known = self.watched or not self._foreign
+        data_wait = min(self._wait / max(seconds, 1e-9), 1.0) if known else None
+        return EpochStats(self.epoch, self.length, self._images, seconds, data_wait, tuple(self._skipped))
+
+    def close(self) -> None:
+        """End the threads and drop what was built ahead."""
+        self._prefetcher.close()
+        self._ready.clear()
+
+    def _get(self) -> Batch:
+        try:
+            return self._prefetcher.get()
+        except Exception:
+            self.failed = True
+            self._prefetcher.close()
+            raise

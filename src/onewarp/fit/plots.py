@@ -1,0 +1,77 @@
+"""The picture of a run: loss and accuracy over the epochs, training and validation, one colour per training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+COLOURS = ("#7a7a7a", "#d1495b", "#00798c", "#edae49", "#5e4b8b")
+GRID, TEXT = "#dddddd", "#333333"
+
+Rows = Sequence[Mapping[str, float]]
+
+
+def plot_history(
+    histories: Mapping[str, Rows], path: Path, title: str, test_accuracy: Mapping[str, float] | None = None
+) -> None:
+    """Write a PNG with two panels, loss (log scale) and accuracy, one colour per training; solid: validation, dashed: training.
+
+    Args:
+        histories: name of a training -> its epochs, each with `epoch` (from 1), `loss`, `accuracy`, `val_loss`, `val_accuracy`.
+        path: the PNG to write.
+        title: a line above the panels.
+        test_accuracy: name of a training -> accuracy in [0, 1], named in the legend.
+    """
+    figure = Figure(figsize=(11, 4.8), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    _panel(left, histories, "loss", "cross-entropy (log scale)")
+    _panel(right, histories, "accuracy", "accuracy")
+    left.set_yscale("log")
+    right.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _zoom_accuracy(right, histories)
+    figure.suptitle(title, fontsize=12, color=TEXT)
+    figure.legend(handles=_legend(histories, test_accuracy or {}), loc="outside lower center", ncols=len(histories) + 2, frameon=False)
+    figure.savefig(path, dpi=130)
+
+
+def _panel(axes: Axes, histories: Mapping[str, Rows], column: str, label: str) -> None:
+    for (_, rows), colour in zip(histories.items(), _colours(len(histories)), strict=True):
+        epochs = [row["epoch"] for row in rows]
+        marker = "o" if len(rows) == 1 else ""  # a line of one point would be invisible
+        axes.plot(epochs, [row[column] for row in rows], "--", marker=marker, color=colour, linewidth=1.2, alpha=0.8)
+        axes.plot(epochs, [row["val_" + column] for row in rows], "-", marker=marker, color=colour, linewidth=2)
+    axes.set_xlabel("epoch", color=TEXT)
+    axes.set_title(label, loc="left", fontsize=10, color=TEXT)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(color=GRID, linewidth=0.7)
+    axes.tick_params(colors=TEXT, which="both")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _zoom_accuracy(axes: Axes, histories: Mapping[str, Rows]) -> None:
+    """Cut off the first epochs of a run that ends high: otherwise the difference of the ends cannot be seen."""
+    final = [rows[-1][name] for rows in histories.values() if rows for name in ("accuracy", "val_accuracy")]
+    if final and min(final) > 0.9:
+        axes.set_ylim(max(0.0, 1 - 2.5 * (1 - min(final)) - 0.05), 1.005)
+
+
+def _legend(histories: Mapping[str, Rows], test_accuracy: Mapping[str, float]) -> list[Line2D]:
+    handles = []
+    for name, colour in zip(histories, _colours(len(histories)), strict=True):
+        label = f"{name}: test {test_accuracy[name]:.2%}" if name in test_accuracy else name
+        handles.append(Line2D([], [], color=colour, linewidth=4, label=label))
+    handles.append(Line2D([], [], color=TEXT, linewidth=2, label="validation"))
+    handles.append(Line2D([], [], color=TEXT, linewidth=1.2, linestyle="--", label="training"))
+    return handles
+
+
+def _colours(count: int) -> list[str]:
+    return [COLOURS[i % len(COLOURS)] for i in range(count)]

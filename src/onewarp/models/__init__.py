@@ -1,0 +1,38 @@
+"""Small reference models of the recipes, in plain Keras: `lenet5`, `resnet20`, `resnet29v2`.
+
+Nothing here imports Keras before a model is built, so that the backend can still be chosen. Each builder takes
+`input_shape` (height, width, channels) and the number of `classes`, and returns an uncompiled `keras.Model` from float
+images [n, height, width, channels] to class probabilities [n, classes].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from onewarp.errors import InputError
+from onewarp.models.lenet import lenet5
+from onewarp.models.resnet import resnet20, resnet29v2
+
+if TYPE_CHECKING:
+    import keras
+
+MODELS: dict[str, Callable[[tuple[int, int, int], int], keras.Model]] = {
+    "lenet5": lenet5,
+    "resnet20": resnet20,
+    "resnet29v2": resnet29v2,
+}
+
+
+def build(name: str, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """The model of that name for images of `input_shape` (height, width, channels) and `classes` classes.
+
+    Raises:
+        InputError: `name` is not one of `MODELS`, or the images are too small for the model.
+    """
+    if name not in MODELS:
+        raise InputError(f"there is no model {name!r}; choose one of {', '.join(MODELS)}")
+    return MODELS[name](input_shape, classes)
+
+
+__all__ = ["MODELS", "build", "lenet5", "resnet20", "resnet29v2"]
