@@ -27,10 +27,44 @@ _HOMES = {
     "Filter": "onewarp.transform",
     "Erase": "onewarp.transform",
     "Mix": "onewarp.transform",
+    **dict.fromkeys(
+        (
+            "ArraySource",
+            "Cifar10Source",
+            "DigitsSource",
+            "FileSource",
+            "FolderSource",
+            "PairSource",
+            "Source",
+            "TarSource",
+            "cifar10",
+            "split",
+        ),
+        "onewarp.data",
+    ),
+    "Loader": "onewarp.fit.loader",
+    "PipelineMonitor": "onewarp.fit.callbacks",
+    "evaluate": "onewarp.fit.evaluate",
+    "predict": "onewarp.fit.evaluate",
 }
 
 if TYPE_CHECKING:
+    from onewarp.data import (
+        ArraySource,
+        Cifar10Source,
+        DigitsSource,
+        FileSource,
+        FolderSource,
+        PairSource,
+        Source,
+        TarSource,
+        cifar10,
+        split,
+    )
     from onewarp.errors import DataError, InputError, MissingDependency, OnewarpError, PolicyError
+    from onewarp.fit.callbacks import PipelineMonitor
+    from onewarp.fit.evaluate import evaluate, predict
+    from onewarp.fit.loader import Loader
     from onewarp.params import Params
     from onewarp.plan import Plan
     from onewarp.policy import Policy

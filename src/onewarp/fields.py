@@ -118,7 +118,7 @@ def factor(*, default: Any = _MISSING) -> Any:
         if _is_sequence(value):
             return _pair(value, 0)
         number = _number(value, 0)
-        return max(0.0, 1.0 - number), 1.0 + number
+        return max(0.0, round(1.0 - number, 12)), round(1.0 + number, 12)
 
     wanted = "f >= 0 for (max(0, 1 - f), 1 + f), or (low, high) with 0 <= low <= high; 1 changes nothing"
     return _declare(Rule(wanted, read, (-0.1, (-0.5, 1.0), (1.5, 0.5), math.nan, "much")), default)

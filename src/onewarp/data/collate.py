@@ -44,3 +44,8 @@ def padded_points(samples: Sequence[np.ndarray], rows: int, name: Callable[[int]
 def _check(count: int, rows: int, what: str, name: str) -> None:
     if count > rows:
         raise DataError(f"{name}: {count} {what}, but max_boxes is {rows}; raise max_boxes")
+
+
+def copied(entries: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a batch that the caller may write to."""
+    return {key: copied(value) if isinstance(value, dict) else value.copy() for key, value in entries.items()}

@@ -8,6 +8,7 @@ import keras
 
 from onewarp.errors import InputError
 from onewarp.fit.loader import Loader, started
+from onewarp.fit.passes import cut_short
 
 
 class PipelineMonitor(keras.callbacks.Callback):
@@ -23,6 +24,7 @@ class PipelineMonitor(keras.callbacks.Callback):
     def __init__(self) -> None:
         super().__init__()
         self._loader: Loader | None = None
+        self._epochs = 0  # that the loader had complete when this one began
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._loader = None
@@ -34,14 +36,11 @@ class PipelineMonitor(keras.callbacks.Callback):
             self._loader = None if reference is None else reference()
             if self._loader is None:
                 return
+            self._loader.watched(0)
             steps = self.params.get("steps")
             if steps is not None and steps != len(self._loader):
-                raise InputError(
-                    f"fit wants epochs of {steps} steps, the loader's have {len(self._loader)} batches: steps_per_epoch "
-                    "is not supported, because the rest of the epoch would never be shown; take a subset of the source "
-                    "for a shorter epoch, and after restore() fit the rest of that epoch first, with epochs=1"
-                )
-            self._loader.watched(0)
+                raise InputError(cut_short(len(self._loader)))
+            self._epochs = len(self._loader.history)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self._loader is not None:
@@ -49,8 +48,8 @@ class PipelineMonitor(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         loader = self._loader
-        if loader is None or not loader.history or logs is None:
-            return
+        if loader is None or len(loader.history) == self._epochs or logs is None:
+            return  # no Loader, or the epoch was broken off
         stats = loader.history[-1]
         logs["data_wait"] = float("nan") if stats.data_wait is None else stats.data_wait
         logs["images_per_second"] = stats.images_per_second

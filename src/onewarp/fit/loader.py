@@ -17,21 +17,16 @@ from typing import Any, TypeVar
 
 import keras
 
-from onewarp.data.base import Outputs, Sample, Source
+from onewarp.data.base import Outputs, Source
 from onewarp.data.batches import Batch, Batches
+from onewarp.data.collate import copied
 from onewarp.data.memory import processors
 from onewarp.errors import InputError
-from onewarp.fit.passes import EpochStats, Pass
+from onewarp.fit.passes import EpochStats, Pass, cut_short
 
 T = TypeVar("T")
 
 started = threading.local()  # .loader: a weak reference to the loader whose pass this thread began last
-
-_CUT_SHORT = (
-    "this pass ended after {done} of {length} batches: steps_per_epoch, validation_steps and steps are not supported, "
-    "because the rest of the epoch would never be shown (take a subset of the source for a shorter epoch); after "
-    "restore() in the middle of an epoch, fit the rest of that epoch first, with epochs=1"
-)
 
 
 class Loader(keras.utils.PyDataset):
@@ -154,15 +149,18 @@ class Loader(keras.utils.PyDataset):
         """What Keras asks instead of len(); when it asks tells whose `on_epoch_end` follows, see there."""
         if self._pass is None:
             self._asked = True
-        elif self._pass.requested and self._pass.thread == threading.get_ident():
-            self._pass.asked += 1
+        elif self._pass.thread == threading.get_ident():
+            if self._pass.requested:
+                self._pass.asked += 1
+            else:
+                self._pass.asked_before += 1
         return len(self)
 
     def __getitem__(self, index: int) -> Any:
         """The next batch of the running pass, whatever `index` is; outside a pass, batch 0 of the coming epoch."""
         current = self._pass
         if current is None or current.failed or current.requested >= current.length:
-            return self.batches.xyw(_copied(self._peek().entries))
+            return self.batches.xyw(copied(self._peek().entries))
         return self.batches.xyw(self._watching(current.next).entries)
 
     def on_epoch_begin(self) -> None:
@@ -180,15 +178,17 @@ class Loader(keras.utils.PyDataset):
             return
         current.close()
         # Before it turns to a new iterator Keras asks for the length: once if it only had a look at the shapes, more
-        # often if a run was broken off before. If it asks less and has not seen all, it was told to stop early.
+        # often if a run was broken off before (an iterator of its own makes it ask twice before its first request).
+        # If it asks less and has not seen all, it was told to stop early.
         look = current.fresh and current.requested == 1 and current.asked == 1
+        broken_off = current.failed or current.asked >= 2 or current.asked_before >= 3
         if current.complete and not look:
             self._finish(current)
-        elif current.requested and not current.failed and not look and current.asked <= 1:
+            return
+        if not current.failed:
             self._latest = None
-            raise InputError(_CUT_SHORT.format(done=current.requested, length=current.length))
-        elif not current.failed:
-            self._latest = None
+        if current.requested and not look and not broken_off:
+            raise InputError(cut_short(current.length))
 
     def __iter__(self) -> Iterator[Any]:
         current = self._begin(fresh=False)
@@ -303,8 +303,3 @@ class Loader(keras.utils.PyDataset):
         except Exception as error:
             self.error = error
             raise
-
-
-def _copied(entries: Sample) -> Sample:
-    """A copy that the caller may write to."""
-    return {key: _copied(value) if isinstance(value, dict) else value.copy() for key, value in entries.items()}

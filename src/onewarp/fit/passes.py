@@ -36,6 +36,15 @@ class EpochStats:
         return self.images / self.seconds if self.seconds > 0 else 0.0
 
 
+def cut_short(length: int) -> str:
+    """Why an epoch of other than the loader's `length` batches is refused, and what to do instead."""
+    return (
+        f"Keras was told to end epochs before this loader does, which has {length} batches: steps_per_epoch, "
+        "validation_steps and steps are not supported, because the rest would never be shown; take a subset of the "
+        "source for a shorter epoch (after restore() in the middle of an epoch, fit the rest of it first, with epochs=1)"
+    )
+
+
 class Pass:
     """A pass over the batches from `start` to the end of an epoch. Work begins at once, in `threads` threads.
 
@@ -43,7 +52,7 @@ class Pass:
         length: batches in the pass.
         fresh: whether Keras had just made a new iterator, so that this may be no more than a look at the shapes.
         requested: batches handed out, or being waited for.
-        asked: how often Keras asked for the length since the first request.
+        asked_before, asked: how often Keras asked for the length before and since the first request.
         watched: whether somebody counts the steps, so that `trained` is known.
         trained: batches whose step has ended.
         failed: whether a batch could not be built; nothing more comes then.
@@ -61,7 +70,7 @@ class Pass:
     ) -> None:
         self.epoch, self.start, self.length, self.fresh = epoch, start, len(batches) - start, fresh
         self.thread = threading.get_ident()
-        self.requested = self.asked = self.trained = 0
+        self.requested = self.asked_before = self.asked = self.trained = 0
         self.watched = self.failed = False
         self._began, self._ended, self._wait = time.perf_counter(), 0.0, 0.0
         self._foreign = False  # requests come from another thread, ahead of the steps

@@ -9,7 +9,9 @@ namespace onewarp {
 namespace {
 
 // A point of the grid is in a hole; a unit of zero or NaN has no holes.
-inline bool in_hole(int pixel, float offset, float unit, float hole) { return fmod(pixel + 0.5 + (double)offset, (double)unit) < (double)hole; }
+inline bool in_hole(int pixel, float offset, float unit, float hole) {
+  return fmod(pixel + 0.5 + (double)offset, (double)unit) < (double)hole;
+}
 
 // Erases pixel columns [from, to) of row i; values[0] belongs to column j0.
 template <class Real>

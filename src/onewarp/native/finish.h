@@ -47,14 +47,20 @@ void finish_as(const Finish<Real>& finish, int n, const Real* values, const Targ
   const int channels = target.channels;
   const Real low = finish.range.low, high = finish.range.high;
   uint8_t* line = target.data + i * target.row + j0 * target.column;
-  if (finish.plain && target.channel == To::size && target.column == channels * To::size) {
-    for (int k = 0; k < n * channels; ++k) To::put(line + k * To::size, saturate(values[k], low, high));
+  if (target.channel == To::size && target.column == channels * To::size) {  // interleaved without gaps
+    if (finish.plain) {
+      for (int k = 0; k < n * channels; ++k) To::put(line + k * To::size, saturate(values[k], low, high));
+      return;
+    }
+    for (int j = 0; j < n; ++j)
+      for (int c = 0; c < channels; ++c, ++values, line += To::size)
+        To::put(line, saturate(*values, low, high) * finish.scale[c] + finish.offset[c]);
     return;
   }
   for (int c = 0; c < channels; ++c) {
-    const Real scale = finish.plain ? 1 : finish.scale[c], offset = finish.plain ? 0 : finish.offset[c];
     uint8_t* to = line + c * target.channel;
-    for (int j = 0; j < n; ++j) To::put(to + j * target.column, saturate(values[j * channels + c], low, high) * scale + offset);
+    for (int j = 0; j < n; ++j)
+      To::put(to + j * target.column, saturate(values[j * channels + c], low, high) * finish.scale[c] + finish.offset[c]);
   }
 }
 

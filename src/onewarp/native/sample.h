@@ -91,14 +91,18 @@ template <class T, int C, class Real> void sample_bilinear(const Warp<Real>& war
   }
 }
 
-// Keys' cubic convolution, a = -0.5: weights of taps -1, 0, 1, 2 at distance t in [0, 1) from tap 0.
-template <class Real> inline void cubic_weights(Real t, Real w[4]) {
-  const Real half = (Real)0.5;
-  w[0] = ((-half * t + 1) * t - half) * t;
-  w[1] = ((Real)1.5 * t - (Real)2.5) * t * t + 1;
-  w[2] = ((-(Real)1.5 * t + 2) * t + half) * t;
-  w[3] = (half * t - half) * t * t;
-}
+// Keys' cubic convolution, a = -0.5, through values at -1, 0, 1, 2, at distance t in [0, 1) from 0. Written as steps
+// away from the value at 0 (the weights sum to 1), so that a flat image stays flat to the last bit.
+template <class Real> struct Cubic {
+  Real before, after, beyond;  // weights of -1, 1, 2
+  explicit Cubic(Real t)
+      : before((((Real)-0.5 * t + 1) * t - (Real)0.5) * t),
+        after((((Real)-1.5 * t + 2) * t + (Real)0.5) * t),
+        beyond(((Real)0.5 * t - (Real)0.5) * t * t) {}
+  Real operator()(const Real v[4]) const {
+    return v[1] + (before * (v[0] - v[1]) + after * (v[2] - v[1]) + beyond * (v[3] - v[1]));
+  }
+};
 
 template <class T, int C, class Real> void sample_bicubic(const Warp<Real>& warp, int i, int j0, int n, Real* out) {
   const Reader<T, C> reader{warp.source};
@@ -114,22 +118,20 @@ template <class T, int C, class Real> void sample_bicubic(const Warp<Real>& warp
     bool inside;
     const int end = run_end(x, y, j, n, -1, 2, warp.source, &inside);
     for (; j < end; ++j) {
-      Real wx[4], wy[4];
-      cubic_weights(fx[j], wx);
-      cubic_weights(fy[j], wy);
+      const Cubic<Real> along_x(fx[j]), along_y(fy[j]);
       int ty[4], tx[4];
       for (int k = 0; k < 4; ++k) {
         ty[k] = inside ? y[j] - 1 + k : border_index(y[j] - 1 + k, warp.source.height, warp.border);
         tx[k] = inside ? x[j] - 1 + k : border_index(x[j] - 1 + k, warp.source.width, warp.border);
       }
       for (int c = 0; c < channels; ++c) {
-        Real sum = 0;
+        Real lines[4];
         for (int r = 0; r < 4; ++r) {
-          Real line = 0;
-          for (int k = 0; k < 4; ++k) line += wx[k] * tap(reader, warp, ty[r], tx[k], c);
-          sum += wy[r] * line;
+          Real taps[4];
+          for (int k = 0; k < 4; ++k) taps[k] = tap(reader, warp, ty[r], tx[k], c);
+          lines[r] = along_x(taps);
         }
-        out[j * channels + c] = sum * warp.unit;
+        out[j * channels + c] = along_y(lines) * warp.unit;
       }
     }
   }

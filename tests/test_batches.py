@@ -1,0 +1,384 @@
+"""Batches as a pure function of (epoch, index), their targets, what happens to unreadable samples, and the prefetcher."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from data_helpers import class_folder, encode, picture
+
+import onewarp as ow
+import onewarp.data as data
+from onewarp.data.batches import Batches
+from onewarp.data.prefetch import Prefetcher, prefetch_batches
+from onewarp.errors import DataError, InputError, PolicyError
+
+POLICY = ow.Policy([ow.RandomResizedCrop(8), ow.HorizontalFlip(), ow.Brightness(0.3), ow.RandomErasing(p=0.5)])
+
+
+def same(a: Any, b: Any) -> None:
+    """Equal structure, dtypes and bytes."""
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            same(a[key], b[key])
+    else:
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def arrays(n: int = 11, **targets: Any) -> data.ArraySource:
+    return data.ArraySource(np.stack([picture(10, 14, seed=k) for k in range(n)]), np.arange(n) % 3, **targets)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> data.FolderSource:
+    return data.FolderSource(class_folder(tmp_path / "photos", {"a": 4, "b": 5}, size=(10, 14)))
+
+
+def test_a_batch_is_what_the_policy_makes_of_its_samples() -> None:
+    source = arrays()
+    batches = Batches(source, POLICY, 4, seed=3)
+    for epoch, index in ((0, 0), (5, 1), (5, 2)):
+        rows = batches.indices(epoch, index)
+        occurrence = batches.positions(index) // 11
+        images = np.stack([source[row]["images"] for row in rows])
+        expected = POLICY(images, seed=3, epoch=epoch, ids=rows) if not occurrence.any() else None
+        batch = batches.batch(epoch, index)
+        assert batch["labels"].tolist() == (rows % 3).tolist()
+        if expected is not None:
+            np.testing.assert_array_equal(batch["images"], expected)
+        else:  # the wrapped rows are second views of their samples
+            np.testing.assert_array_equal(batch["images"][:3], POLICY(images[:3], seed=3, epoch=epoch, ids=rows[:3]))
+
+
+def test_files_and_arrays_give_the_same_batches(folder: data.FolderSource) -> None:
+    from_files, from_memory = (Batches(source, POLICY, 4, seed=1) for source in (folder, folder.in_memory()))
+    for epoch in (0, 1):
+        for index in range(len(from_files)):
+            same(from_files.batch(epoch, index), from_memory.batch(epoch, index))
+
+
+@pytest.mark.parametrize("kind", ["files", "arrays"])
+@pytest.mark.parametrize("threads", [1, 8])
+def test_same_bytes_in_any_order_with_any_number_of_threads(kind: str, threads: int, folder: data.FolderSource) -> None:
+    batches = Batches(folder if kind == "files" else arrays(), POLICY, 2, seed=7)
+    count = len(batches)
+    expected = [batches.batch(2, index) for index in range(count)]
+    for index in np.random.default_rng(0).permutation(count):
+        same(batches.batch(2, int(index)), expected[index])
+    ahead = prefetch_batches(batches, 2, 0, count, threads, None)
+    for index in range(count):
+        same(ahead.get().entries, expected[index])
+
+
+def test_batch_size_does_not_change_a_sample() -> None:
+    small, large = (Batches(arrays(), POLICY, size, shuffle=False, seed=9) for size in (3, 11))
+    together = np.concatenate([small.batch(4, index)["images"] for index in range(len(small))])
+    np.testing.assert_array_equal(together, large.batch(4, 0)["images"])
+
+
+def test_a_subset_draws_for_its_samples_what_the_whole_draws() -> None:
+    whole = arrays()
+    part = Batches(whole.subset([6, 2]), POLICY, 2, shuffle=False).batch(1, 0)["images"]
+    all_of_them = Batches(whole, POLICY, 11, shuffle=False).batch(1, 0)["images"]
+    np.testing.assert_array_equal(part, all_of_them[[6, 2]])
+
+
+@pytest.mark.parametrize(
+    ("last_batch", "shuffle", "sizes"),
+    [
+        ("wrap", True, [4, 4, 4]),
+        ("drop", True, [4, 4]),
+        ("keep", False, [4, 4, 3]),
+        (None, True, [4, 4, 4]),
+        (None, False, [4, 4, 3]),
+    ],
+)
+def test_last_batch(last_batch: str | None, shuffle: bool, sizes: list[int]) -> None:
+    batches = Batches(arrays(), POLICY, 4, shuffle=shuffle, last_batch=last_batch)
+    assert [len(batches.batch(0, index)["images"]) for index in range(len(batches))] == sizes
+    seen = np.concatenate([batches.indices(0, index) for index in range(len(batches))])
+    assert len(set(seen.tolist())) == min(sum(sizes), 11)
+    if last_batch == "wrap":
+        assert seen[11:].tolist() == seen[: sum(sizes) - 11].tolist()
+    with pytest.raises(InputError, match="indices run from 0 to"):
+        batches.batch(0, len(sizes))
+
+
+def test_a_wrapped_sample_is_drawn_afresh() -> None:
+    """The wrapped rows show their samples for the second time in the epoch: occurrence 1, so other augmentations."""
+    batches = Batches(arrays(5), POLICY, 10)  # every sample twice in one batch
+    images = batches.batch(0, 0)["images"]
+    assert batches.indices(0, 0)[:5].tolist() == batches.indices(0, 0)[5:].tolist()
+    assert not any(np.array_equal(images[k], images[k + 5]) for k in range(5))
+
+
+def test_epochs_differ_and_seeds_differ() -> None:
+    batches = Batches(arrays(), POLICY, 11, shuffle=False)
+    reference = batches.batch(0, 0)["images"]
+    for other in (batches.batch(1, 0), Batches(arrays(), POLICY, 11, shuffle=False, seed=1).batch(0, 0)):
+        assert sum(np.array_equal(a, b) for a, b in zip(reference, other["images"], strict=True)) <= 1
+
+
+def test_labels_weights_and_outputs() -> None:
+    source = arrays()
+    plain = Batches(source, POLICY, 11, shuffle=False)
+    x, y = plain.xyw(plain.batch(0, 0))
+    assert y.tolist() == (np.arange(11) % 3).tolist() and x.shape == (11, 8, 8, 3)
+    hot = Batches(source, POLICY, 11, shuffle=False, labels="one_hot", class_weight={0: 2.0, 2: 0.5})
+    _, y, weight = hot.xyw(hot.batch(0, 0))
+    np.testing.assert_array_equal(y, np.eye(3, dtype=np.float32)[np.arange(11) % 3])
+    np.testing.assert_array_equal(weight, np.float32([2.0, 1.0, 0.5])[np.arange(11) % 3])
+    only = Batches(source, POLICY, 11, outputs=("images",))
+    assert isinstance(only.xyw(only.batch(0, 0)), np.ndarray)
+    named = Batches(source, POLICY, 11, outputs=("images", ("labels",)))
+    assert set(named.xyw(named.batch(0, 0))[1]) == {"labels"}
+
+
+def test_mix_mixes_labels_and_weights() -> None:
+    policy = ow.Policy([ow.Resize(8), ow.MixUp()])
+    batches = Batches(arrays(), policy, 11, shuffle=False, class_weight={0: 3.0})
+    batch = batches.batch(0, 0)
+    assert batch["labels"].shape == (11, 3)
+    np.testing.assert_allclose(batch["labels"].sum(axis=1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(batch["sample_weight"], batch["labels"] @ [3.0, 1.0, 1.0], atol=1e-5)
+    same(batch, batches.batch(0, 0))
+
+
+def test_masks_boxes_and_points_from_files_follow_the_image(tmp_path: Path) -> None:
+    """Every sample has one white square; mask, box and point are painted on it and must still be on it."""
+    paths, masks, boxes, points = [], [], [], []
+    for k in range(5):
+        image, mask = np.zeros((40 + k, 50, 3), np.uint8), np.zeros((40 + k, 50), np.uint8)
+        image[5 + k : 25 + k, 10:30], mask[5 + k : 25 + k, 10:30] = 255, 1
+        for name, content, found in (("x", image, paths), ("m", mask, masks)):
+            found.append(tmp_path / f"{name}{k}.png")
+            found[-1].write_bytes(encode(content, "PNG"))
+        boxes.append(np.array([[10, 5 + k, 30, 25 + k]] * (1 + k % 2), float))
+        points.append(np.array([[20, 15 + k, 1]], float))
+    labels = [np.zeros(len(rows), int) for rows in boxes]
+    source = data.FileSource(paths, masks=masks, bounding_boxes={"boxes": boxes, "labels": labels}, keypoints=points)
+    policy = ow.Policy([ow.HorizontalFlip(), ow.Translate(0.1), ow.Resize((32, 36))])
+    batches = Batches(source, policy, 5, last_batch="keep")
+    with ThreadPoolExecutor(4) as pool:
+        same(batches.build(3, 0, pool).entries, batches.batch(3, 0))
+    batch = batches.batch(3, 0)
+    assert batch["bounding_boxes"]["boxes"].shape == (5, 2, 4) and batch["keypoints"].shape == (5, 1, 3)
+    rows = batches.indices(3, 0)
+    for slot, row in enumerate(rows):
+        white = batch["images"][slot, ..., 0] > 127
+        assert (white != (batch["segmentation_masks"][slot] == 1)).mean() < 0.02
+        y, x = np.nonzero(white)
+        expected = [x.min(), y.min(), x.max() + 1, y.max() + 1]
+        np.testing.assert_allclose(batch["bounding_boxes"]["boxes"][slot, 0], expected, atol=1.0)
+        assert batch["bounding_boxes"]["labels"][slot].tolist() == ([0, 0] if row % 2 else [0, -1])
+        px, py, visible = batch["keypoints"][slot, 0]
+        assert visible == 1 and white[int(py), int(px)]
+
+
+def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
+    for name, content in (("x.png", picture(10, 14)), ("m.png", np.zeros((14, 10), np.uint8))):
+        (tmp_path / name).write_bytes(encode(content, "PNG"))
+    batches = Batches(data.FileSource([tmp_path / "x.png"], masks=[tmp_path / "m.png"]), POLICY, 1)
+    with pytest.raises(DataError, match=r"x\.png: .*10x14 .*14x10"):
+        batches.batch(0, 0)
+
+
+def ragged(**options: Any) -> data.ArraySource:
+    boxes = {
+        "boxes": [np.array([[0, 0, 5, 5.0]] * k).reshape(k, 4) for k in range(3)],
+        "labels": [[0] * k for k in range(3)],
+    }
+    return data.ArraySource([picture(10, 14)] * 3, bounding_boxes=boxes, **options)
+
+
+def test_boxes_are_padded_to_one_number() -> None:
+    batch = Batches(ragged(), POLICY, 3, shuffle=False).batch(0, 0)
+    assert batch["bounding_boxes"]["boxes"].shape == (3, 2, 4)
+    wide = Batches(ragged(), POLICY, 3, shuffle=False, max_boxes=7).batch(0, 0)["bounding_boxes"]
+    assert wide["labels"].shape == (3, 7) and (wide["labels"][0] == -1).all()
+    with pytest.raises(DataError, match="image 2 of the array: 2 boxes, but max_boxes is 1"):
+        Batches(ragged(), POLICY, 3, shuffle=False, max_boxes=1).batch(0, 0)
+
+
+def test_bad_values_name_the_sample() -> None:
+    images = np.zeros((4, 8, 8, 3), np.float32)
+    images[2, 0, 0] = np.nan
+    with pytest.raises(DataError, match="image 2 of the array: .*NaN"):
+        Batches(data.ArraySource(images), POLICY, 4, shuffle=False).batch(0, 0)
+    images[2] = 300.0
+    with pytest.raises(DataError, match=r"image 2 of the array: .*value_range"):
+        Batches(data.ArraySource(images), POLICY, 4, shuffle=False).batch(0, 0)
+    boxes = {"boxes": np.array([[[0, 0, 4, 4]], [[5, 0, 4, 4.0]]]), "labels": np.zeros((2, 1), int)}
+    with pytest.raises(DataError, match="image 1 of the array: .*ends before it begins"):
+        Batches(data.ArraySource(np.zeros((2, 8, 8, 3), np.uint8), bounding_boxes=boxes), POLICY, 2).batch(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": 2.5}, "batch_size=2.5"),
+        ({"seed": -1}, "seed=-1"),
+        ({"last_batch": "pad"}, "'wrap' or 'drop' or 'keep'"),
+        ({"labels": "categorical"}, "'one_hot'"),
+        ({"on_error": "ignore"}, "'skip'"),
+        ({"batch_size": 99, "last_batch": "drop"}, "no batch of 99"),
+        ({"class_weight": {5: 1.0}}, "class 5"),
+        ({"class_weight": {1: -1.0}}, "not negative"),
+        ({"class_weight": {1: 1.0}, "outputs": ("images",)}, "needs targets"),
+        ({"outputs": ("images", "segmentation_masks")}, "'segmentation_masks'"),
+        ({"outputs": ("images", "labels", "sample_weight")}, "'sample_weight'"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        Batches(arrays(), POLICY, **arguments)
+    with pytest.raises(InputError, match="class numbers"):
+        Batches(data.ArraySource(np.zeros((2, 4, 4, 3), np.uint8)), POLICY, labels="one_hot")
+
+
+def test_a_policy_without_a_size_is_refused_at_once(folder: data.FolderSource) -> None:
+    with pytest.raises(PolicyError, match="Resize"):
+        Batches(folder, ow.Policy([ow.HorizontalFlip()]))
+    Batches(
+        data.FolderSource(Path(folder.name(0)).parent.parent, image_size=(10, 14)), ow.Policy([ow.HorizontalFlip()])
+    )
+
+
+class TestUnreadable:
+    """One file of nine is damaged, in turn in its header and in its data."""
+
+    @pytest.fixture(params=["header", "data"])
+    def broken(self, request: pytest.FixtureRequest, folder: data.FolderSource) -> data.FolderSource:
+        path = Path(folder.name(4))
+        content = path.read_bytes()
+        path.write_bytes(b"" if request.param == "header" else content[: len(content) // 2])
+        return folder
+
+    def test_raises_by_name(self, broken: data.FolderSource) -> None:
+        batches = Batches(broken, POLICY, 3, shuffle=False)
+        batches.batch(0, 0)
+        with pytest.raises(DataError, match=r"photos.b.000\.png"):
+            batches.batch(0, 1)
+
+    def test_skip_replaces_only_the_bad_sample(self, broken: data.FolderSource) -> None:
+        batches = Batches(broken, POLICY, 3, shuffle=False, on_error="skip")
+        built = batches.build(0, 1)
+        assert len(built.skipped) == 1 and "000.png" in built.skipped[0]
+        stand_in = 4 + 9 // 2
+        good = Batches(broken.subset([3, stand_in, 5]), POLICY, 3, shuffle=False).batch(0, 0)
+        assert built.entries["labels"].tolist() == good["labels"].tolist()
+        np.testing.assert_array_equal(built.entries["images"][[0, 2]], good["images"][[0, 2]])
+        assert not np.array_equal(built.entries["images"][1], good["images"][1])  # it has a draw of its own
+        assert batches.build(0, 0).skipped == ()
+
+    def test_skipping_is_pure(self, broken: data.FolderSource) -> None:
+        """Another order of asking, another instance, threads: the same bytes, although failures are remembered."""
+        first, second = (Batches(broken, POLICY, 3, seed=2, on_error="skip") for _ in range(2))
+        forwards = [first.batch(epoch, index) for epoch in range(3) for index in range(3)]
+        with ThreadPoolExecutor(4) as pool:
+            built = [second.build(epoch, index, pool) for epoch in (2, 1, 0) for index in (2, 1, 0)]
+        for a, b in zip(forwards, built[::-1], strict=True):
+            same(a, b.entries)
+        for epoch in range(3):  # it shows in every epoch, not only when it was found
+            assert sum(len(built[3 * epoch + index].skipped) for index in range(3)) == 1
+
+    def test_nothing_left(self, tmp_path: Path) -> None:
+        for k in range(3):
+            (tmp_path / f"{k}.png").write_bytes(b"")
+        source = data.FileSource([tmp_path / f"{k}.png" for k in range(3)])
+        with pytest.raises(DataError, match="none of the 3 samples"):
+            Batches(source, POLICY, 2, on_error="skip").batch(0, 0)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Until something that must happen has happened; a deadlock fails instead of hanging."""
+    for _ in range(500):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen within 5 seconds")
+
+
+class TestPrefetcher:
+    @pytest.mark.parametrize("threads", [1, 2, 5])
+    @pytest.mark.parametrize("depth", [1, 3, 50])
+    def test_order_and_bound(self, threads: int, depth: int) -> None:
+        begun: list[int] = []
+        taken = 0
+        furthest = 0
+
+        def build(index: int) -> int:
+            nonlocal furthest
+            begun.append(index)
+            furthest = max(furthest, index - taken)
+            return index * index
+
+        ahead = Prefetcher(build, 40, threads, depth)
+        for index in range(40):
+            assert ahead.get() == index * index
+            taken = index + 1
+        assert sorted(begun) == list(range(40)) and furthest <= depth
+        ahead.join(5)
+        with pytest.raises(RuntimeError, match="exhausted"):
+            ahead.get()
+
+    def test_an_error_comes_at_its_turn_and_only_there(self) -> None:
+        def build(index: int) -> int:
+            if index == 2:
+                raise DataError("item 2")
+            return index
+
+        ahead = Prefetcher(build, 5, 3, 5)
+        assert [ahead.get(), ahead.get()] == [0, 1]
+        with pytest.raises(DataError, match="item 2"):
+            ahead.get()
+        assert [ahead.get(), ahead.get()] == [3, 4]
+
+    def test_closing_ends_the_threads_and_whoever_waits(self) -> None:
+        gate = threading.Event()
+        ahead = Prefetcher(lambda index: gate.wait(5), 100, 3, 4)
+        waiter: list[BaseException] = []
+
+        def wait() -> None:
+            try:
+                ahead.get()
+            except RuntimeError as error:
+                waiter.append(error)
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        ahead.close()
+        ahead.close()
+        thread.join(5)
+        assert len(waiter) == 1 and "closed" in str(waiter[0])
+        gate.set()
+        ahead.join(5)
+        assert not any(thread.is_alive() for thread in ahead._shared.threads)
+
+    def test_dropping_it_ends_the_threads(self) -> None:
+        ahead = Prefetcher(lambda index: index, 100, 3, 4)
+        threads = ahead._shared.threads
+        assert ahead.get() == 0 and any(thread.is_alive() for thread in threads)
+        del ahead
+        gc.collect()
+        wait_for(lambda: not any(thread.is_alive() for thread in threads))
+
+    def test_a_failing_batch_does_not_stop_the_pool(self, folder: data.FolderSource) -> None:
+        Path(folder.name(4)).write_bytes(b"")
+        ahead = prefetch_batches(Batches(folder, POLICY, 3, shuffle=False), 0, 0, 3, 4, None)
+        ahead.get()
+        with pytest.raises(DataError, match="empty"):
+            ahead.get()
+        assert len(ahead.get().entries["images"]) == 3
+        ahead.join(5)
