@@ -50,7 +50,7 @@ lint: $(VENV)/.installed-test  ## check style, format and types
 	$(python) -m mypy
 
 # Python runs without `site`, so that the sanitized copy and not the editable installation is imported. NumPy's buffers
-# come from malloc at their exact size, so reading past the end of one is seen.
+# come from malloc at their exact size, so that reading past the end of one is seen; --capture=sys lets the report out.
 sanitize: build/sanitize/.built  ## run the tests of the native module under address and undefined-behaviour sanitizers
 	@compiler="$(find_compiler)"; preload=; \
 	for name in libasan.so libubsan.so libstdc++.so; do \

@@ -89,6 +89,16 @@ def test_tables_on_a_grid_of_nodes(rng, dtype, linear):
     assert_same(run(s, c), twin.run_pass(s, c), error=error, wild=1e-3)
 
 
+def test_a_stepped_table_forgives_a_thousandth_of_a_node(rng):
+    k = np.array([1, 2, 700, 2048, 4095, 4096])
+    nodes = exact(np.float32(rng.random((1, 4097, 1))))
+    s = setup(1, "float32", ops=["table"], linear_tables=False)
+    for below, node in ((5e-4, k), (2e-3, k - 1), (0, k)):
+        values = np.float32((k - below) / 4096).reshape(1, 1, 6, 1)
+        got = run(s, call(values, (1, 6), s, ops=[(nodes, np.ones(1, np.uint8))]))
+        assert np.array_equal(got[0, 0, :, 0], nodes[0, node, 0])
+
+
 def test_tables_hit_every_level_of_uint8(rng):
     levels = exact(np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3))
     for columns in (1, 3):

@@ -218,6 +218,23 @@ def test_an_error_is_readable_and_the_model_survives_it(tmp_path: Path, bad: int
     assert good.ends == [0] and all(np.isfinite(array).all() for array in weights(trained))
 
 
+@pytest.mark.parametrize("method", ["evaluate", "predict"])
+def test_an_error_while_evaluating_leaves_the_weights(tmp_path: Path, method: str) -> None:
+    bad, good = Loader(damaged(tmp_path, 7), POLICY, BATCH, shuffle=False), Loader(source(), POLICY, BATCH)
+    trained = model()
+    trained.fit(good, epochs=1, verbose=0)
+    before = weights(trained)
+    with pytest.raises(Exception):  # noqa: B017 - TensorFlow has an error of its own
+        getattr(trained, method)(bad, verbose=0)
+    assert "07.png" in str(bad.error)
+    for mine, other in zip(before, weights(trained), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    with pytest.raises(Exception):  # noqa: B017
+        trained.fit(good, validation_data=bad, epochs=1, verbose=0)
+    trained.fit(good, epochs=1, verbose=0)
+    assert good.epoch == 3 and all(np.isfinite(array).all() for array in weights(trained))
+
+
 def test_skipped_files_are_reported_with_the_epoch(tmp_path: Path) -> None:
     loader = Loader(damaged(tmp_path, 5), POLICY, BATCH, on_error="skip")
     with pytest.warns(UserWarning, match=r"epoch \d: 1 unreadable samples were replaced, the first: .*05\.png"):
@@ -246,22 +263,34 @@ def test_an_interrupted_run_can_be_fitted_again(steps: int) -> None:
     assert loader.ends == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("monitored", [True, False])
 @pytest.mark.parametrize("built", [True, False])
-@pytest.mark.parametrize("steps", [1, 3])
-def test_steps_per_epoch_is_refused_with_the_reason(monitored: bool, built: bool, steps: int) -> None:
+@pytest.mark.parametrize("steps", [1, 3, 5, 9])
+def test_steps_per_epoch_is_refused_with_the_reason(built: bool, steps: int) -> None:
     loader, trained = Recording(source(), POLICY, BATCH), model(built=built)
-    with pytest.raises(InputError, match=r"which has 6 batches: steps_per_epoch.*never be shown"):
-        trained.fit(
-            loader, epochs=2, steps_per_epoch=steps, verbose=0, callbacks=[PipelineMonitor()] if monitored else []
-        )
+    before = [] if not built else weights(trained)
+    with pytest.raises(InputError, match=r"epochs have 6 batches: steps_per_epoch.*never be shown"):
+        trained.fit(loader, epochs=2, steps_per_epoch=steps, verbose=0)
     assert loader.ends == [] and loader.epoch == 0
+    for mine, other in zip(before, weights(trained), strict=False):
+        np.testing.assert_array_equal(mine, other)  # refused before anything was trained
     trained.fit(loader, epochs=1, verbose=0)
     assert loader.ends == [0] and loader.passes[-1] == loader.expected(0)
-    with pytest.raises(InputError, match="steps"):
-        trained.evaluate(loader, steps=2, verbose=0)
-    trained.fit(loader, epochs=1, steps_per_epoch=6, verbose=0)  # all of them is fine
-    assert loader.ends == [0, 1]
+    trained.fit(loader, epochs=2, steps_per_epoch=6, verbose=0)  # all of them is fine
+    assert loader.ends == [0, 1, 2] and loader.passes[-1] == loader.expected(2)
+
+
+@pytest.mark.parametrize("built", [True, False])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_evaluating_a_few_batches_shows_the_first_ones(built: bool, steps: int) -> None:
+    loader = Recording(source(), POLICY, BATCH)
+    val = Recording(source(10), POLICY.deterministic(), BATCH, shuffle=False)
+    trained = model(built=built)
+    trained.fit(loader, validation_data=val, validation_steps=steps, epochs=2, verbose=0)
+    assert trained.predict(val, steps=steps, verbose=0).shape == (steps * BATCH, 3)
+    trained.evaluate(val, steps=steps, verbose=0)
+    assert all(seen[:steps] == val.expected(0)[:steps] for seen in val.passes)
+    assert val.ends == [] and val.epoch == 0 and loader.ends == [0, 1]
+    assert trained.predict(val, verbose=0).shape == (10, 3) and val.ends == [0]
 
 
 @pytest.mark.parametrize("steps", [1, 4, 6])

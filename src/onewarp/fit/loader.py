@@ -22,6 +22,7 @@ from onewarp.data.batches import Batch, Batches
 from onewarp.data.collate import copied
 from onewarp.data.memory import processors
 from onewarp.errors import InputError
+from onewarp.fit.callers import keras_call
 from onewarp.fit.passes import EpochStats, Pass, cut_short
 
 T = TypeVar("T")
@@ -165,6 +166,9 @@ class Loader(keras.utils.PyDataset):
 
     def on_epoch_begin(self) -> None:
         """Keras begins a pass. Its first batch is built here: an error in it must not surface inside a train step."""
+        call = keras_call()
+        if call is not None and call.method == "fit" and call.steps_per_epoch not in (None, len(self)):
+            raise InputError(cut_short(len(self)))
         fresh = self._asked or (self._pass is not None and self._pass.asked > 0)
         self._asked = False
         self._pass = self._begin(fresh)
@@ -177,17 +181,13 @@ class Loader(keras.utils.PyDataset):
         if current is None:
             return
         current.close()
-        # Before it turns to a new iterator Keras asks for the length: once if it only had a look at the shapes, more
-        # often if a run was broken off before (an iterator of its own makes it ask twice before its first request).
-        # If it asks less and has not seen all, it was told to stop early.
-        look = current.fresh and current.requested == 1 and current.asked == 1
-        broken_off = current.failed or current.asked >= 2 or current.asked_before >= 3
-        if current.complete and not look:
+        if current.complete:
             self._finish(current)
             return
         if not current.failed:
             self._latest = None
-        if current.requested and not look and not broken_off:
+        call = keras_call()
+        if call is not None and call.method == "fit" and current.requested and not (current.look or current.broken_off):
             raise InputError(cut_short(current.length))
 
     def __iter__(self) -> Iterator[Any]:
@@ -302,4 +302,8 @@ class Loader(keras.utils.PyDataset):
             return action()
         except Exception as error:
             self.error = error
+            call = keras_call()
+            if call is not None and call.method != "fit" and hasattr(call.model, "jax_state_sync"):
+                # On JAX, evaluate and predict take the weights out of the model and, unlike fit, would not give them back.
+                call.model.jax_state_sync()
             raise

@@ -37,11 +37,11 @@ class EpochStats:
 
 
 def cut_short(length: int) -> str:
-    """Why an epoch of other than the loader's `length` batches is refused, and what to do instead."""
+    """Why fit may not take an epoch of other than the loader's `length` batches, and what to do instead."""
     return (
-        f"Keras was told to end epochs before this loader does, which has {length} batches: steps_per_epoch, "
-        "validation_steps and steps are not supported, because the rest would never be shown; take a subset of the "
-        "source for a shorter epoch (after restore() in the middle of an epoch, fit the rest of it first, with epochs=1)"
+        f"fit was told to end epochs elsewhere than this loader, whose epochs have {length} batches: steps_per_epoch is "
+        "not supported, because the rest would never be shown; take a subset of the source for a shorter epoch (after "
+        "restore() in the middle of an epoch, fit the rest of it first, with epochs=1)"
     )
 
 
@@ -111,8 +111,27 @@ class Pass:
         self.trained, self._ended = min(trained, self.length), time.perf_counter()
 
     @property
+    def broken_off(self) -> bool:
+        """Whether Keras has turned to another iterator since: a run was broken off, and this is the next one.
+
+        It then asks for the length more often than in a pass that goes on: up to twice before the first request and
+        once after the last.
+        """
+        return self.failed or self.asked >= 2 or self.asked_before >= 3
+
+    @property
+    def look(self) -> bool:
+        """Whether Keras only had a look at the shapes: one batch from a new iterator, then the length once more."""
+        return self.fresh and self.requested == 1 and self.asked == 1
+
+    @property
     def complete(self) -> bool:
-        return self.requested >= self.length and not self.failed
+        """Whether every batch was used. Batches asked for ahead, by another thread, may not have been."""
+        if self.failed or self.look or self.requested < self.length:
+            return False
+        if self._foreign:
+            return self.trained >= self.length if self.watched else not self.broken_off
+        return True
 
     def stats(self) -> EpochStats:
         """The sums of a pass that has just ended."""
