@@ -45,7 +45,7 @@ def steps_of(policy: Any, seed: int, epoch: int, sample_id: int) -> list[Step]:
         u = uniforms(seed, epoch, np.array([sample_id]), None, slot, count) if count else np.zeros((1, 0))
         fires = allowed
         if transform.p < 1:
-            fires, u = allowed and u[0, 0] < transform.p, u[:, 1:]
+            fires, u = allowed and u[0, -1] < transform.p, u[:, :-1]
         if isinstance(transform, Combinator):
             chosen = np.broadcast_to(transform.select(u, np), (1, len(transform.transforms)))[0]
             for member, on in zip(transform.transforms, chosen, strict=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -149,9 +148,7 @@ def test_without_normalize_images_keep_their_dtype(dtype) -> None:
 
 
 def tensor_kind(name: str) -> tuple[Callable[[np.ndarray], Any], type]:
-    module = (
-        importlib.import_module(name) if importlib.util.find_spec(name) else pytest.skip(f"{name} is not installed")
-    )
+    module = pytest.importorskip(name)
     if name == "torch":
         return (lambda array: module.from_numpy(array.copy())), module.Tensor
     if name == "jax":

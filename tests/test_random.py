@@ -172,9 +172,6 @@ def test_no_samples_give_no_numbers() -> None:
     assert uniforms(0, 0, np.zeros(0, np.int64), None, SLOT, 3).shape == (0, 3)
 
 
-# --- statistics ---------------------------------------------------------------------------------------------------
-
-
 def chi_square_is_ordinary(u: np.ndarray, bins: int = 64) -> bool:
     """Whether the counts in equal bins deviate as chance would have it: within five standard deviations."""
     counts = np.bincount((u.ravel() * bins).astype(int), minlength=bins)

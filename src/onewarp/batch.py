@@ -22,7 +22,11 @@ def check_batch(batch: dict[str, Any], spec: Spec, corners: np.ndarray | None) -
     n = len(images)
     check_values(images, spec)
     for role in ("labels", "segmentation_masks", "keypoints", "sample_weight"):
-        if role in batch and len(batch[role]) != n:
+        if role not in batch:
+            continue
+        if np.ndim(batch[role]) == 0 if isinstance(batch[role], np.ndarray) else not hasattr(batch[role], "__len__"):
+            raise InputError(f"{role} is {batch[role]!r}; give one for each image, or leave {role} out")
+        if len(batch[role]) != n:
             raise InputError(f"{role} has {len(batch[role])} entries, images has {n}; give one for each image")
     if "segmentation_masks" in batch:
         _check_masks(images, batch["segmentation_masks"])
@@ -61,8 +65,14 @@ def check_values(images: Any, spec: Spec) -> None:
 def _check_masks(images: Any, masks: Any) -> None:
     if masks[0].ndim not in (2, 3):
         raise InputError(f"a segmentation mask has shape {masks[0].shape}; it must be [h, w] or [h, w, c]")
-    if np.dtype(masks[0].dtype).itemsize > 8 or masks[0].dtype.kind not in "biuf":
+    if masks[0].dtype.kind not in "biuf" or masks[0].dtype.itemsize > 8:
         raise InputError(f"segmentation_masks has dtype {masks[0].dtype}; use an integer dtype such as uint8")
+    for position, mask in enumerate([] if isinstance(masks, np.ndarray) else masks):
+        if mask.dtype != masks[0].dtype or mask.shape[2:] != masks[0].shape[2:] or mask.ndim != masks[0].ndim:
+            raise InputError(
+                f"segmentation mask {position} is {mask.dtype} of shape {mask.shape}, mask 0 {masks[0].dtype} of shape "
+                f"{masks[0].shape}; convert them to one kind"
+            )
     if isinstance(images, np.ndarray) and isinstance(masks, np.ndarray):
         pairs = [(images[0], masks[0])]
     else:

@@ -33,7 +33,7 @@ class Draw:
             fires = None
             if transform.p < 1.0:
                 assert u is not None
-                fires, u = u[:, 0] < transform.p, u[:, 1:]
+                fires, u = u[:, -1] < transform.p, u[:, :-1]  # last: changing p leaves the other numbers
             if place.parent is not None:
                 fires = _both(fires, chosen[place.parent][:, place.member], xp)
                 fires = _both(fires, self.fires[place.parent], xp)

@@ -46,7 +46,7 @@ def _number(value: Any, low: float = -math.inf, high: float = math.inf) -> float
         raise TypeError("not a finite number")
     if not low <= value <= high:
         raise ValueError("out of range")
-    return value
+    return float(value)  # 15 and 15.0 are one parameter
 
 
 def _whole(value: Any, low: int, high: int) -> int:
@@ -122,6 +122,17 @@ def factor(*, default: Any = _MISSING) -> Any:
 
     wanted = "f >= 0 for (max(0, 1 - f), 1 + f), or (low, high) with 0 <= low <= high; 1 changes nothing"
     return _declare(Rule(wanted, read, (-0.1, (-0.5, 1.0), (1.5, 0.5), math.nan, "much")), default)
+
+
+def label(*, default: Any = None) -> Any:
+    """A text that is not empty, or None; keyword only."""
+
+    def read(value: Any) -> str | None:
+        if value is not None and not (isinstance(value, str) and value):
+            raise TypeError("not a text")
+        return value
+
+    return _declare(Rule("a text that is not empty", read, (5, b"tilt", "", ["a"])), default, kw_only=True)
 
 
 def probability(default: float = 1.0) -> Any:

@@ -119,6 +119,7 @@ class _Lowering:
             self.close()
             self.stages.append(FilterStage(index))
         elif isinstance(transform, Erase):
+            self._check_fill(index, getattr(transform, "fill_value", 0.0))
             self.close()
             last = self.stages[-1] if self.stages else None
             if isinstance(last, EraseStage):
@@ -145,6 +146,13 @@ class _Lowering:
             late = self.places[last[-1]].label
             raise PolicyError(
                 f"{self.places[index].label} comes after {late}, which must be last; move {late} behind it"
+            )
+
+    def _check_fill(self, index: int, fill: object) -> None:
+        if isinstance(fill, tuple) and len(fill) != self.spec.channels:
+            raise PolicyError(
+                f"{self.places[index].label} has a fill_value of {len(fill)} numbers, the images have "
+                f"{self.spec.channels} channels; give one for each channel"
             )
 
     def _add_geometric(self, index: int, transform: Geometric) -> None:
@@ -193,7 +201,8 @@ class _Lowering:
         if self.blocker is not None:
             frame = f"{self.spec.images[0]}x{self.spec.images[1]}"
             raise PolicyError(
-                f"{self.blocker} exchanges the sides of a frame of {frame}, so the images of a batch would differ in size"
+                f"{self.blocker} exchanges the sides of a frame of {frame}, so the images of a batch would "
+                "differ in size"
                 f"{before}; add Resize(size) or a crop behind it"
             )
         raise PolicyError(
@@ -215,7 +224,7 @@ class _Lowering:
         return OutputStage(tuple(self.outputs), tuple(scale.tolist()), tuple(offset.tolist()), dtype)
 
 
-# Tables of uint16 and float images have 16 nodes per level of 1/255, so that the steps of an eight-bit curve fall on nodes.
+# Tables of uint16 and float images have 16 nodes per level of 1/255: the steps of an eight-bit curve fall on nodes.
 FINE_NODES = 16 * 255 + 1
 
 

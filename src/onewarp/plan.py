@@ -165,6 +165,11 @@ class Plan:
         """Whether samples are mixed with partners, so that labels become numbers per class."""
         return any(isinstance(stage, MixStage) for stage in self.stages)
 
+    @property
+    def moves(self) -> bool:
+        """Whether anything is warped at all."""
+        return any(isinstance(stage, WarpStage) for stage in self.stages)
+
     def __str__(self) -> str:
         return describe(self)
 

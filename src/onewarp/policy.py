@@ -54,6 +54,8 @@ class Policy:
         dtype: str | None = None,
         data_format: str = "channels_last",
     ) -> None:
+        if not isinstance(transforms, (Transform, Iterable)):
+            raise PolicyError(f"Policy: {transforms!r} is not a transform, nor a list of them such as [HorizontalFlip()]")
         members = (transforms,) if isinstance(transforms, Transform) else tuple(transforms)
         for member in members:
             if not isinstance(member, Transform):
@@ -108,6 +110,8 @@ class Policy:
 
         Raises PolicyError where it cannot run.
         """
+        if not isinstance(spec, Spec):
+            raise InputError(f"plan({spec!r}): pass a Spec, such as Spec(images=(480, 640, 3))")
         return lower(self.transforms, self.settings, spec)
 
     def draw(
@@ -129,8 +133,8 @@ class Policy:
         """
         if isinstance(batch, Spec):
             spec = batch
-            if ids is None:
-                raise InputError("draw(spec) needs ids=, one integer per sample; or pass the batch itself")
+            if ids is None or np.ndim(ids) != 1:
+                raise InputError("draw(spec) needs ids=, [n] integers, one per sample; or pass the batch itself")
             if sizes is None:
                 if None in spec.images[:2]:
                     raise InputError(
@@ -141,8 +145,11 @@ class Policy:
             images = _as_dictionary(batch)[0]["images"]
             spec = Spec.of(images, value_range)
             sizes = np.array([image.shape[:2] for image in images])
+        sizes = np.asarray(sizes)
+        if sizes.ndim != 2 or sizes.shape[1] != 2 or (ids is not None and len(sizes) != len(ids)):
+            raise InputError(f"sizes has shape {sizes.shape}; it must be [n, 2] (height, width), one row for each id")
         seed, ids = _keys(seed, epoch, ids, len(sizes))
-        return draw(self.plan(spec), seed, epoch, ids, _checked_occurrence(occurrence, len(ids)), np.asarray(sizes))
+        return draw(self.plan(spec), seed, epoch, ids, _checked_occurrence(occurrence, len(ids)), sizes)
 
     def __call__(
         self,
@@ -198,7 +205,7 @@ class Policy:
             entries,
             bounding_box_format=bounding_box_format,
             num_classes=num_classes,
-            threads=threads or os.cpu_count() or 1,
+            threads=_thread_count(threads),
         )
         return rebuild(result)
 
@@ -208,7 +215,7 @@ class Policy:
         A RandomResizedCrop becomes a resize to `resize` times its output and a centre crop of its output; a RandomCrop
         becomes a centre crop.
         """
-        if not resize >= 1.0:
+        if not isinstance(resize, (int, float)) or not 1.0 <= resize < float("inf"):
             raise InputError(
                 f"deterministic(resize={resize!r}): resize must be at least 1, the frame has to cover the crop"
             )
@@ -258,6 +265,9 @@ def _keys(seed: int | None, epoch: int, ids: Any, n: int) -> tuple[int, np.ndarr
                 "epoch= and ids= key a draw only together with seed=; pass seed=, or neither for a fresh draw"
             )
         seed = secrets.randbits(64)
+    for name, value in (("seed", seed), ("epoch", epoch)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise InputError(f"{name}={value!r} must be an integer >= 0")
     keys = np.arange(n) if ids is None else np.asarray(ids)
     if keys.shape != (n,) or keys.dtype.kind not in "iu":
         raise InputError(f"ids has shape {keys.shape} and dtype {keys.dtype} for {n} images; it must be [n] integers")
@@ -273,7 +283,17 @@ def _checked_occurrence(occurrence: Any, n: int) -> Any:
     return numbers
 
 
-def _check_replay(plan: Plan, params: Params, sizes: np.ndarray) -> None:
+def _thread_count(threads: Any) -> int:
+    if threads is None:
+        return os.cpu_count() or 1
+    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
+        raise InputError(f"threads={threads!r} must be a whole number >= 1; leave it out for all cores")
+    return int(threads)
+
+
+def _check_replay(plan: Plan, params: Any, sizes: np.ndarray) -> None:
+    if not isinstance(params, Params):
+        raise InputError(f"params={params!r} must be what policy.draw returned, or Params.load(path)")
     if params.plan != fingerprint(plan):
         raise InputError(
             "params were drawn by another policy or for another kind of image; draw them again with this policy"
@@ -329,5 +349,16 @@ def _as_dictionary(batch: Any) -> tuple[dict[str, Any], Any]:
 def _boxes_entry(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping) or "boxes" not in value or not ({"labels", "classes"} & set(value)):
         raise InputError('bounding_boxes must be {"boxes": [n, k, 4], "labels": [n, k]}; pad with box 0 and label -1')
-    labels = value["labels"] if "labels" in value else value["classes"]  # keras-cv wrote "classes"
-    return {"boxes": to_numpy(value["boxes"]), "labels": to_numpy(labels)}
+    unknown = set(value) - {"boxes", "labels", "classes"}
+    if unknown:
+        raise InputError(f"bounding_boxes has no entry {sorted(unknown)[0]!r}; it has boxes and labels")
+    try:
+        boxes = to_numpy(value["boxes"])
+        labels = to_numpy(value["labels"] if "labels" in value else value["classes"])  # keras-cv wrote "classes"
+    except ValueError:
+        raise InputError(
+            "bounding_boxes has a different number of boxes from image to image; pad to [n, k, 4] with box 0, label -1"
+        ) from None
+    if labels.dtype.kind == "u":  # a dropped box has label -1
+        labels = labels.astype(np.int64)
+    return {"boxes": boxes, "labels": labels}

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -141,9 +142,24 @@ def _read(path: str | Path, parse: Callable[[str], Any], build: Callable[[Any], 
         raise PolicyError(f"{path}: {fault}") from None
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's numbers: 1e-2 is one, too."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:float"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?$|^[-+]?[0-9]+[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
 def read_yaml(path: str | Path, build: Callable[[Any], Any]) -> Any:
     """`build` of the plain values in a YAML file; a PolicyError names the file."""
-    return _read(path, yaml.safe_load, build, "YAML")
+    return _read(path, lambda text: yaml.load(text, Loader=_Loader), build, "YAML")
 
 
 def read_json(path: str | Path, build: Callable[[Any], Any]) -> Any:

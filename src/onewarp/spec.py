@@ -45,23 +45,30 @@ class Spec:
     value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        shape = tuple(self.images)
-        if len(shape) != 3 or not isinstance(shape[2], (int, np.integer)) or shape[2] < 1:
-            raise InputError(f"Spec(images={self.images!r}): images must be (height, width, channels)")
-        if any(side is not None and side < 1 for side in shape[:2]):
+        shape = tuple(self.images) if isinstance(self.images, (tuple, list)) else ()
+        whole = [side is None or (isinstance(side, (int, np.integer)) and side >= 1) for side in shape]
+        if len(shape) != 3 or not all(whole) or shape[2] is None:
             raise InputError(
-                f"Spec(images={self.images!r}): height and width must be positive, or None where they differ"
+                f"Spec(images={self.images!r}): images must be (height, width, channels); height and width must be "
+                "positive, or None where they differ"
             )
         if self.dtype not in IMAGE_DTYPES:
             raise InputError(
                 f"Spec(dtype={self.dtype!r}): dtype must be one of {', '.join(IMAGE_DTYPES)}; convert the images"
             )
-        low, high = default_range(self.dtype) if self.value_range is None else self.value_range
-        if not low < high:
-            raise InputError(f"Spec(value_range={self.value_range!r}): value_range must be (low, high) with low < high")
+        wanted = default_range(self.dtype) if self.value_range is None else self.value_range
+        try:
+            low, high = (float(end) for end in wanted)
+        except (TypeError, ValueError):
+            low = high = 0.0
+        if not -np.inf < low < high < np.inf:
+            raise InputError(
+                f"Spec(value_range={self.value_range!r}): value_range must be (low, high) with low < high, "
+                "such as (0, 255)"
+            )
         sides = (None if side is None else int(side) for side in shape[:2])
         object.__setattr__(self, "images", (*sides, int(shape[2])))
-        object.__setattr__(self, "value_range", (float(low), float(high)))
+        object.__setattr__(self, "value_range", (low, high))
 
     @property
     def range(self) -> tuple[float, float]:
@@ -76,11 +83,15 @@ class Spec:
     @staticmethod
     def of(images: Any, value_range: tuple[float, float] | None = None) -> Spec:
         """The spec of an array [n, h, w, c] or of a list of arrays [h, w, c]."""
+        if (isinstance(images, (list, tuple)) and not images) or getattr(images, "shape", (1,))[:1] == (0,):
+            raise InputError("images is empty; images must be an array or list of at least one image")
         if isinstance(images, np.ndarray) and images.ndim == 4:
             first, shape = images, images.shape[1:]
         elif isinstance(images, (list, tuple)) and images and all(getattr(i, "ndim", 0) == 3 for i in images):
             first = images[0]
             for position, image in enumerate(images):
+                if 0 in image.shape:
+                    raise InputError(f"image {position} has no pixels: shape {image.shape}; leave empty images out")
                 if image.shape[2] != first.shape[2] or image.dtype != first.dtype:
                     raise InputError(
                         f"image {position} has {image.shape[2]} channels of {image.dtype}, image 0 {first.shape[2]} of "

@@ -100,13 +100,50 @@ def outline(boxes: Array, per_side: int, xp: Any) -> Array:
     return xp.stack([x1 * (1 - fx) + x2 * fx, y1 * (1 - fy) + y2 * fy], axis=-1)
 
 
+def _homogeneous(matrix: Array, points: Array, xp: Any) -> tuple[Array, Array, Array]:
+    """[n, 3, 3] on points [n, k, m, 2] before the division: x, y, w, each [n, k, m]."""
+    rows = [xp.reshape(matrix[:, i], (-1, 1, 1, 3)) for i in range(3)]
+    x, y = points[..., 0], points[..., 1]
+    first, second, third = (row[..., 0] * x + row[..., 1] * y + row[..., 2] for row in rows)
+    return first, second, third
+
+
+def _seen_hull(x: Array, y: Array, w: Array, xp: Any) -> Array:
+    """Bounding boxes [n, k, 4] of the part of closed outlines that lies before the viewer (w > 0).
+
+    An outline that passes behind the viewer is cut there: every edge that does adds the point where it is cut.
+    """
+    least = 1e-6
+    turn = [*range(1, w.shape[2]), 0]
+    next_x, next_y, next_w = (xp.take(v, xp.array(turn, dtype="int32"), axis=2) for v in (x, y, w))
+    crosses = (w > least) != (next_w > least)
+    t = xp.where(crosses, (least - w) / xp.where(crosses, next_w - w, 1.0), 0.0)
+    safe = xp.where(w > least, w, 1.0)
+    both = [(x / safe, y / safe, w > least)]
+    both.append(((x + t * (next_x - x)) / least, (y + t * (next_y - y)) / least, crosses))
+    hulls = []
+    for px, py, there in both:
+        hulls.append([xp.min(xp.where(there, v, _FAR), axis=2) for v in (px, py)])
+        hulls[-1] += [xp.max(xp.where(there, v, -_FAR), axis=2) for v in (px, py)]
+    low = [xp.minimum(hulls[0][i], hulls[1][i]) for i in (0, 1)]
+    high = [xp.maximum(hulls[0][i], hulls[1][i]) for i in (2, 3)]
+    return xp.stack(low + high, axis=-1)
+
+
 def move_boxes(boxes: Array, stage: Mapping[str, Array], xp: Any) -> Array:
-    """Corner boxes [n, k, 4] -> the bounding boxes of their warped outlines, not yet clipped."""
-    bent = "field0" in stage
-    points = outline(boxes, 8 if bent else 1, xp)
+    """Corner boxes [n, k, 4] -> the bounding boxes of their warped outlines, not yet clipped; behind the viewer:
+    empty.
+    """
+    matrices = stage["matrix"]
+    if "field0" not in stage:
+        matrix = matrices[:, 0].astype(np.float64) if xp is np else matrices[:, 0]
+        return _seen_hull(*_homogeneous(inverse(matrix, xp), outline(boxes, 1, xp), xp), xp)
+    points = outline(boxes, 8, xp)
     n, k, m = points.shape[0], points.shape[1], points.shape[2]
     moved = xp.reshape(move_points(xp.reshape(points, (n, k * m, 2)), stage, xp), (n, k, m, 2))
-    return xp.concatenate([xp.min(moved, axis=2), xp.max(moved, axis=2)], axis=-1)
+    there = xp.abs(moved) < 0.5 * _FAR
+    low, high = xp.where(there, moved, _FAR), xp.where(there, moved, -_FAR)
+    return xp.concatenate([xp.min(low, axis=2), xp.max(high, axis=2)], axis=-1)
 
 
 def area(boxes: Array, xp: Any) -> Array:
@@ -126,15 +163,21 @@ def clip_boxes(boxes: Array, region: Array, xp: Any) -> Array:
     return xp.stack(edges, axis=-1)
 
 
-def keep_visible(before: Array, after: Array, labels: Array, settings: Any, xp: Any) -> tuple[Array, Array]:
-    """Drop the boxes of which too little is left: box 0, label -1 (Keras' padding). `before`, `after`:
-    corners [n, k, 4].
+def visible_part(before: Array, after: Array, xp: Any) -> Array:
+    """[n, k] fraction of corner boxes `before` that is left in `after`."""
+    whole = area(before, xp)
+    return area(after, xp) / xp.where(whole > 0, whole, 1.0)
+
+
+def keep_visible(boxes: Array, visible: Array, labels: Array, settings: Any, xp: Any) -> tuple[Array, Array]:
+    """Drop the boxes of which too little is left: box 0, label -1 (Keras' padding).
+
+    boxes: corners [n, k, 4] as they are now; visible: [n, k] fraction of what they once were.
     """
-    left, whole = area(after, xp), area(before, xp)
-    visible = left / xp.where(whole > 0, whole, 1.0)
+    left = area(boxes, xp)
     keep = xp.logical_and(left > 0, xp.logical_and(left >= settings.min_area, visible >= settings.min_visibility))
     keep = xp.logical_and(keep, labels != -1)
-    return xp.where(xp.expand_dims(keep, -1), after, 0.0), xp.where(keep, labels, -1)
+    return xp.where(xp.expand_dims(keep, -1), boxes, 0.0), xp.where(keep, labels, -1)
 
 
 def uncovered(boxes: Array, rect: Array, xp: Any) -> tuple[Array, Array]:

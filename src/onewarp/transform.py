@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onewarp.errors import PolicyError
-from onewarp.fields import probability, validate
+from onewarp.fields import label, probability, validate
 from onewarp.random import Array
 
 Side = int | None  # a side of a frame; None where it differs from sample to sample
@@ -33,7 +33,7 @@ class Transform:
     draws: ClassVar[int] = 1  # uniforms needed per sample, beyond the one for `p`
 
     p: float = probability(1.0)
-    name: str | None = dataclasses.field(default=None, kw_only=True)
+    name: str | None = label()
 
     def __post_init__(self) -> None:
         validate(self)

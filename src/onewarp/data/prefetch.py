@@ -23,8 +23,8 @@ T = TypeVar("T")
 class _Shared(Generic[T]):
     """What the threads and the consumer share."""
 
-    def __init__(self, build: Callable[[int], T], count: int, depth: int) -> None:
-        self.build, self.count, self.depth = build, count, depth
+    def __init__(self, build: Callable[[int], T], count: int, depth: int, pool: ThreadPoolExecutor | None) -> None:
+        self.build, self.count, self.depth, self.pool = build, count, depth, pool
         self.changed = threading.Condition()
         self.claimed = 0  # items that some thread has begun
         self.wanted = 0  # the item that `get` returns next
@@ -37,6 +37,8 @@ class _Shared(Generic[T]):
             self.closed = True
             self.done.clear()
             self.changed.notify_all()
+        if self.pool is not None:
+            self.pool.shutdown(wait=False, cancel_futures=True)
 
 
 _LIVE: weakref.WeakSet[_Shared[Any]] = weakref.WeakSet()
@@ -77,11 +79,19 @@ def _work(shared: _Shared[T]) -> None:
 class Prefetcher(Generic[T]):
     """build(0), build(1) ... build(count - 1) by `threads` threads, at most `depth` items ahead, handed out in order.
 
-    Ends its threads when it is closed, dropped, or exhausted; an item under construction is finished first.
+    Ends its threads when it is closed, dropped, or exhausted; an item under construction is finished first. A `pool`
+    that `build` uses is shut down with it.
     """
 
-    def __init__(self, build: Callable[[int], T], count: int, threads: int, depth: int) -> None:
-        self._shared = _Shared(build, count, max(depth, 1))
+    def __init__(
+        self,
+        build: Callable[[int], T],
+        count: int,
+        threads: int,
+        depth: int,
+        pool: ThreadPoolExecutor | None = None,
+    ) -> None:
+        self._shared = _Shared(build, count, max(depth, 1), pool)
         self._finalizer = weakref.finalize(self, self._shared.close)
         self._shared.threads = [
             threading.Thread(target=_work, args=(self._shared,), name=f"onewarp-batch-{number}", daemon=True)
@@ -132,4 +142,4 @@ def prefetch_batches(
     if batches.source.dense or threads == 1:
         return Prefetcher(lambda item: batches.build(epoch, start + item), count, threads, depth or threads + 2)
     pool = ThreadPoolExecutor(threads, "onewarp-image", initializer=cv2.setNumThreads, initargs=(0,))
-    return Prefetcher(lambda item: batches.build(epoch, start + item, pool), count, 2, depth or 4)
+    return Prefetcher(lambda item: batches.build(epoch, start + item, pool), count, 2, depth or 4, pool)

@@ -118,13 +118,15 @@ def allocate(plan: Plan, n: int) -> np.ndarray:
 def _check_finite(plan: Plan, params: Params, start: int, count: int) -> None:
     for number, stage in enumerate(plan.stages):
         if isinstance(stage, WarpStage):
-            matrices = params.arrays[f"{number}.matrix"][start : start + count]
-            if not np.isfinite(matrices).all():
-                bad = start + int(np.argmax(~np.isfinite(matrices).all(axis=(1, 2, 3))))
-                raise InputError(
-                    f"the warp matrix of sample {bad} is not finite; check the transforms' parameters or the "
-                    "params given"
-                )
+            names = ["matrix", *(f"field{i}" for i in range(stage.fields))]
+            for name in names:
+                values = params.arrays[f"{number}.{name}"][start : start + count]
+                if not np.isfinite(values).all():
+                    bad = start + int(np.argmax(~np.isfinite(values).all(axis=(1, 2, 3))))
+                    raise InputError(
+                        f"the warp's {name} of sample {bad} is not finite; check the transforms' parameters or the "
+                        "params given"
+                    )
 
 
 def run_images(
@@ -204,7 +206,7 @@ def run_masks(plan: Plan, params: Params, masks: Images, *, start: int = 0, thre
     fill = np.asarray(plan.settings.mask_fill_value)
     if np.issubdtype(dtype, np.integer) and not np.iinfo(dtype).min <= fill <= np.iinfo(dtype).max:
         raise InputError(
-            f"mask_fill_value={plan.settings.mask_fill_value} does not fit the masks' dtype {dtype}; widen the masks"
+            f"mask_fill_value={plan.settings.mask_fill_value:g} does not fit the masks' dtype {dtype}; widen the masks"
         )
     moved = False
     for number, stage in enumerate(plan.stages):

@@ -11,7 +11,7 @@ from onewarp.draw import partners
 from onewarp.errors import InputError
 from onewarp.params import Params
 from onewarp.plan import MixStage, Plan
-from onewarp.targets import clip_boxes, keep_visible, one_hot, uncovered
+from onewarp.targets import area, clip_boxes, keep_visible, one_hot, uncovered, visible_part
 
 
 def as_given(values: np.ndarray, given: np.ndarray) -> np.ndarray:
@@ -114,11 +114,13 @@ def _mix_boxes(
     if rect is not None:
         region = rect[:, [1, 0, 3, 2]].astype(np.float64)
         own, seen = uncovered(corners, region, np)
-        gone = fires[:, None] & ((seen <= 0) | (seen < plan.settings.min_visibility))
+        settings = plan.settings
+        too_little = (seen <= 0) | (seen < settings.min_visibility) | (area(own, np) < settings.min_area)
+        gone = fires[:, None] & too_little
         own_labels = np.where(gone, -1, labels)
         own = np.where((fires[:, None] & ~gone)[..., None], own, np.where(gone[..., None], 0.0, corners))
         whole, theirs = theirs, clip_boxes(theirs, region, np)
-        theirs, their_labels = keep_visible(whole, theirs, their_labels, plan.settings, np)
+        theirs, their_labels = keep_visible(theirs, visible_part(whole, theirs, np), their_labels, settings, np)
     theirs = np.where((their_labels != -1)[..., None], theirs, 0.0)
     both = from_corners(np.concatenate([own, theirs], axis=1), box_format, height, width, np)
     both_labels = np.concatenate([own_labels, their_labels], axis=1)

@@ -15,7 +15,7 @@ from onewarp.engine import host
 from onewarp.engine.mix import as_given, mix
 from onewarp.params import Params
 from onewarp.plan import Plan, WarpStage
-from onewarp.targets import clip_boxes, keep_visible, move_boxes, move_points
+from onewarp.targets import clip_boxes, keep_visible, move_boxes, move_points, visible_part
 
 
 def run(
@@ -69,10 +69,13 @@ def _boxes(plan: Plan, params: Params, given: dict[str, Any], box_format: str) -
     n = len(boxes)
     height, width = params.sizes[:, 0].astype(float), params.sizes[:, 1].astype(float)
     corners = to_corners(boxes.astype(np.float64), box_format, height, width, np)
+    visible = np.ones(corners.shape[:2])
     for stage, arrays in _stages(plan, params):
         moved = move_boxes(corners, arrays, np)
         corners = clip_boxes(moved, _frame(*stage.size, n), np)
-        corners, labels = keep_visible(moved, corners, labels, plan.settings, np)
+        visible = visible * visible_part(moved, corners, np)
+    if plan.moves:
+        corners, labels = keep_visible(corners, visible, labels, plan.settings, np)
     out_height, out_width = (np.full(n, float(side)) for side in plan.size)
     back = from_corners(corners, box_format, out_height, out_width, np)
     return {**given, "boxes": as_given(back, boxes), "labels": labels}
@@ -80,10 +83,10 @@ def _boxes(plan: Plan, params: Params, given: dict[str, Any], box_format: str) -
 
 def _keypoints(plan: Plan, params: Params, given: np.ndarray) -> np.ndarray:
     points = given[..., :2].astype(np.float64)
-    for _, arrays in _stages(plan, params):
+    inside = np.ones(points.shape[:2], bool)
+    for stage, arrays in _stages(plan, params):
         points = move_points(points, arrays, np)
+        inside &= ((points >= 0) & (points <= stage.size[::-1])).all(axis=-1)
     if given.shape[2] == 2:
         return as_given(points, given)
-    height, width = plan.size
-    inside = ((points >= 0) & (points <= [width, height])).all(axis=-1)
     return as_given(np.concatenate([points, np.where(inside, given[..., 2], 0)[..., None]], axis=-1), given)

@@ -57,4 +57,6 @@ class PipelineMonitor(keras.callbacks.Callback):
             logs["skipped"] = len(stats.skipped)
 
     def on_train_end(self, logs: Any = None) -> None:
+        if self._loader is not None:
+            self._loader.rest()
         self._loader = None

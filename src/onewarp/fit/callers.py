@@ -7,22 +7,23 @@ from typing import Any, NamedTuple
 
 
 class Call(NamedTuple):
-    """A running `fit`, `evaluate` or `predict`, its model, and the `steps_per_epoch` that fit was given."""
+    """A running `fit`, `evaluate` or `predict`, its model, and the steps per epoch that it was given, if any."""
 
     method: str
     model: Any
-    steps_per_epoch: int | None
+    steps: int | None
 
 
 def keras_call() -> Call | None:
     """The innermost `fit`, `evaluate` or `predict` of Keras that this thread is in; None outside of them.
 
-    Only the public names of these methods and of fit's argument are relied on.
+    Only the public names of these methods and of their arguments are relied on.
     """
     frame = sys._getframe(1)
     while frame is not None:
         method = frame.f_code.co_name
         if method in ("fit", "evaluate", "predict") and frame.f_globals.get("__name__", "").startswith("keras."):
-            return Call(method, frame.f_locals.get("self"), frame.f_locals.get("steps_per_epoch"))
+            steps = frame.f_locals.get("steps_per_epoch" if method == "fit" else "steps")
+            return Call(method, frame.f_locals.get("self"), steps)
         frame = frame.f_back  # type: ignore[assignment]
     return None

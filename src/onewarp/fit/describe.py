@@ -16,8 +16,8 @@ def describe(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]
         rows: one mapping column -> number per epoch. Values that are not finite are left out of their column.
 
     Returns:
-        column -> statistic (one of `STATISTICS`) -> value; the standard deviation is the sample's (n - 1), nan for one row;
-        everything but the count is nan for a column without finite values.
+        column -> statistic (one of `STATISTICS`) -> value. The standard deviation is the sample's (n - 1), nan for one
+        row; everything but the count is nan for a column without finite values.
     """
     table = {}
     for column in dict.fromkeys(name for row in rows for name in row):
@@ -33,7 +33,7 @@ def describe(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table, its columns padded so that the source reads as a table too; the first is left-aligned, the others right."""
+    """A Markdown table whose source reads as a table too; the first column is left-aligned, the others right."""
     cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (header, *rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(header))]
 

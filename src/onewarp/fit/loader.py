@@ -167,11 +167,12 @@ class Loader(keras.utils.PyDataset):
     def on_epoch_begin(self) -> None:
         """Keras begins a pass. Its first batch is built here: an error in it must not surface inside a train step."""
         call = keras_call()
-        if call is not None and call.method == "fit" and call.steps_per_epoch not in (None, len(self)):
+        steps = None if call is None else call.steps
+        if call is not None and call.method == "fit" and steps not in (None, len(self)):
             raise InputError(cut_short(len(self)))
         fresh = self._asked or (self._pass is not None and self._pass.asked > 0)
         self._asked = False
-        self._pass = self._begin(fresh)
+        self._pass = self._begin(fresh, steps)
         started.loader = weakref.ref(self)
         self._watching(self._pass.build_first)
 
@@ -191,7 +192,7 @@ class Loader(keras.utils.PyDataset):
             raise InputError(cut_short(current.length))
 
     def __iter__(self) -> Iterator[Any]:
-        current = self._begin(fresh=False)
+        current = self._begin()
         current.watched = True
         try:
             while current.requested < current.length:
@@ -208,6 +209,15 @@ class Loader(keras.utils.PyDataset):
             self._pass.watched = True
             if trained:
                 self._pass.step_ended(trained)
+
+    def rest(self) -> None:
+        """Give up what was built ahead and end the threads, if a run was broken off; the next pass starts its own.
+
+        `PipelineMonitor` does this when `fit` ends. TensorFlow keeps data sets of broken-off runs alive for good.
+        """
+        if self._pass is not None:
+            self._pass.failed = True
+            self._pass.close()
 
     def state(self) -> dict[str, int]:
         """Where the run stands, as a few integers: everything needed to go on with the next batch to be trained.
@@ -261,12 +271,14 @@ class Loader(keras.utils.PyDataset):
             "samples": len(self.batches.source),
         }
 
-    def _begin(self, fresh: bool) -> Pass:
+    def _begin(self, fresh: bool = False, steps: int | None = None) -> Pass:
         """Start a pass over what is left of the coming epoch."""
         first = self._peeked
         self._drop()
         self.error = None
-        self._latest = Pass(self.batches, self.epoch, self._start, self.threads, self.prefetch, first, fresh)
+        self._latest = Pass(
+            self.batches, self.epoch, self._start, self.threads, self.prefetch, first=first, fresh=fresh, steps=steps
+        )
         return self._latest
 
     def _drop(self) -> None:

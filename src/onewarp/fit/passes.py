@@ -51,6 +51,7 @@ class Pass:
     Attributes:
         length: batches in the pass.
         fresh: whether Keras had just made a new iterator, so that this may be no more than a look at the shapes.
+        steps: how many batches Keras was told to use; None for all.
         requested: batches handed out, or being waited for.
         asked_before, asked: how often Keras asked for the length before and since the first request.
         watched: whether somebody counts the steps, so that `trained` is known.
@@ -67,8 +68,10 @@ class Pass:
         prefetch: int | None,
         first: Batch | None = None,
         fresh: bool = False,
+        steps: int | None = None,
     ) -> None:
         self.epoch, self.start, self.length, self.fresh = epoch, start, len(batches) - start, fresh
+        self.steps = steps
         self.thread = threading.get_ident()
         self.requested = self.asked_before = self.asked = self.trained = 0
         self.watched = self.failed = False
@@ -128,6 +131,8 @@ class Pass:
     def complete(self) -> bool:
         """Whether every batch was used. Batches asked for ahead, by another thread, may not have been."""
         if self.failed or self.look or self.requested < self.length:
+            return False
+        if self.steps is not None and self.steps < self.length:
             return False
         if self._foreign:
             return self.trained >= self.length if self.watched else not self.broken_off

@@ -20,10 +20,13 @@ Rows = Sequence[Mapping[str, float]]
 def plot_history(
     histories: Mapping[str, Rows], path: Path, title: str, test_accuracy: Mapping[str, float] | None = None
 ) -> None:
-    """Write a PNG with two panels, loss (log scale) and accuracy, one colour per training; solid: validation, dashed: training.
+    """Write a PNG of loss and accuracy: a colour per training, validation solid, training dashed.
+
+    The loss is on a log scale where it spans more than a factor of ten.
 
     Args:
-        histories: name of a training -> its epochs, each with `epoch` (from 1), `loss`, `accuracy`, `val_loss`, `val_accuracy`.
+        histories: name of a training -> its epochs, each with `epoch` (from 1), `loss`, `accuracy`, `val_loss` and
+            `val_accuracy`.
         path: the PNG to write.
         title: a line above the panels.
         test_accuracy: name of a training -> accuracy in [0, 1], named in the legend.
@@ -31,13 +34,18 @@ def plot_history(
     figure = Figure(figsize=(11, 4.8), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    _panel(left, histories, "loss", "cross-entropy (log scale)")
+    losses = [row[name] for rows in histories.values() for row in rows for name in ("loss", "val_loss")]
+    wide = min(losses) > 0 and max(losses) > 10 * min(losses)
+    _panel(left, histories, "loss", "cross-entropy (log scale)" if wide else "cross-entropy")
     _panel(right, histories, "accuracy", "accuracy")
-    left.set_yscale("log")
+    if wide:
+        left.set_yscale("log")
+        left.yaxis.set_major_formatter("{x:g}")
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
     _zoom_accuracy(right, histories)
     figure.suptitle(title, fontsize=12, color=TEXT)
-    figure.legend(handles=_legend(histories, test_accuracy or {}), loc="outside lower center", ncols=len(histories) + 2, frameon=False)
+    handles = _legend(histories, test_accuracy or {})
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     figure.savefig(path, dpi=130)
 
 

@@ -1,6 +1,6 @@
 """Learning rates over a run: constant, step or cosine, each with an optional linear warm-up.
 
-`factor` is the formula, written once against a namespace `xp`; `LearningRate` is the same for Keras, inside the compiled step.
+`factor` is the formula, written once against a namespace `xp`; `LearningRate` is the same in Keras' compiled step.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def factor(step: Any, total: int, schedule: str, warmup: int, xp: Any) -> Any:
     Args:
         step: index of the optimizer step, from 0; a number or a float array of `xp`.
         total: number of steps of the whole run.
-        schedule: `constant`; `step`: x 0.1 after half and again after three quarters of the steps that follow the warm-up;
-            `cosine`: half a cosine from 1 to 0 over them.
+        schedule: `constant`; `step`: x 0.1 after half and again after three quarters of the steps that follow the
+            warm-up; `cosine`: half a cosine from 1 to 0 over them.
         warmup: number of steps over which the rate rises linearly from 1/warmup to 1; 0 for none.
         xp: namespace with `minimum`, `clip`, `where`, `cos` (NumPy or `keras.ops`).
     """

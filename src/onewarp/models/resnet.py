@@ -1,6 +1,6 @@
 """CIFAR ResNets as in Keras' cifar10_resnet example: version 1 (post-activation) and 2 (pre-activation bottlenecks).
 
-He initialisation, L2 weight decay of 1e-4 on every convolution, three stages of 16 filters doubling, stride 2 between stages.
+He initialisation, L2 weight decay of 1e-4 on convolutions, three stages that double the filters and halve the sides.
 The final pooling is global, so that images other than 32x32 work too; for 32x32 it equals the example's 8x8 pooling.
 """
 

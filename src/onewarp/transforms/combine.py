@@ -78,7 +78,7 @@ class SomeOf(_Members):
     """
 
     transforms: tuple[Transform, ...] = ()
-    n: Range = counts(0, 64, default=(1, 2))
+    n: Range = counts(0, 64, default=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

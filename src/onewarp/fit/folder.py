@@ -1,0 +1,112 @@
+"""The run folder: configuration, history, pictures, summary and models of one or more trainings, as files."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from onewarp.errors import InputError
+from onewarp.fit.describe import describe_markdown, markdown
+from onewarp.fit.progress import Row
+from onewarp.fit.run import Result
+from onewarp.models import build
+
+RESULT_COLUMNS = ("training", "test accuracy", "validation", "epoch", "compile", "data_wait", "images/s")
+
+
+def new_folder(out: Path | None, name: str) -> Path:
+    """Make the run folder: `out`, which must be new or empty, else the first free one of runs/name, runs/name-2, ...
+
+    Raises:
+        InputError: `out` has files in it, or no folder can be made there.
+    """
+    try:
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            if any(out.iterdir()):
+                raise InputError(f"{out} is not empty; choose another --out, or remove it first")
+            return out
+        for number in itertools.count(1):
+            folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return folder
+    except OSError as fault:
+        raise InputError(f"{out or 'runs'}: no folder can be made there: {fault.strerror}; choose another --out") from None
+    raise AssertionError("unreachable: count() does not end")
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """config.yaml: everything needed to repeat the run."""
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+
+
+def append_history(folder: Path, training: str, row: Row) -> None:
+    """One line more in history.csv, written at once: a run that is broken off has its epochs."""
+    path = folder / "history.csv"
+    line = {"training": training, **row}
+    fresh = not path.exists()
+    columns = list(line) if fresh else _header(path)
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        if fresh:
+            writer.writeheader()
+        writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in line.items()})
+
+
+def _header(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return next(csv.reader(file))
+
+
+def result_rows(results: Sequence[Result]) -> list[list[str]]:
+    """The table of results, one line per training, under `RESULT_COLUMNS`."""
+    return [
+        [
+            result.name,
+            f"{result.test_accuracy:.2%}",
+            f"{result.rows[-1]['val_accuracy']:.2%}",
+            f"{result.typical('seconds'):.2f} s",
+            f"{result.compile_seconds:.1f} s",
+            f"{result.typical('data_wait'):.1%}",
+            f"{result.typical('images_per_second'):,.0f}",
+        ]
+        for result in results
+    ]
+
+
+def write_summary(folder: Path, title: str, command: str, policy_plan: str, results: Sequence[Result]) -> None:
+    """summary.md: the results as a table, what was run, and the history of each training described."""
+    parts = [
+        f"# {title}",
+        f"`{command}`",
+        markdown(RESULT_COLUMNS, result_rows(results)),
+        "Test accuracy: after the last epoch, on samples that neither training nor validation saw. Validation: the last "
+        "epoch's. Epoch (seconds, validation included), data_wait (the share of the time in which the step waited for "
+        "data) and images/s: medians over the epochs after the first. Compile: what the first step took longer than the "
+        "median step.",
+        "![history](history.png)",
+        "![augmented samples](samples.png)",
+        f"## What the policy does\n\n```\n{policy_plan}\n```",
+        *(f"## History, {result.name}\n\n{describe_markdown(result.rows)}" for result in results),
+    ]
+    (folder / "summary.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def save_model(folder: Path, model: str, result: Result) -> Path:
+    """NAME.keras: architecture (`model`, its name) and weights. Plain `keras.models.load_model` reads it: no optimizer,
+    whose learning rate would be a class of ours.
+    """
+    path = folder / f"{result.name}.keras"
+    bare = build(model, result.model.input_shape[1:], result.model.output_shape[-1])
+    bare.set_weights(result.model.get_weights())
+    bare.save(path)
+    return path
