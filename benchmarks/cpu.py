@@ -39,6 +39,7 @@ from benchmarks.rounds import ROOT, alternate, reports
 from benchmarks.stats import replace_section
 
 RECIPES = ("cifar", "photo_memory", "photo_jpeg", "transforms", "draw", "memory", "quality")
+PHOTOGRAPHS = {"photo_memory", "photo_jpeg", "transforms", "draw", "quality"}
 SECONDS = {"transforms": 0.3}  # at least, in each round; there are many rows
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -97,6 +98,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     given.runs = given.runs or (2 if given.quick else 5)
     if given.threads < 1 or given.threads > len(cores()):
         parser.error(f"--threads {given.threads}: this process may use {len(cores())} cores")
+    if given.data is None and given.tables is None and PHOTOGRAPHS & set(given.only or RECIPES):
+        parser.error("no photographs: name a folder of JPEG files by --data, or set ONEWARP_DATA, or take --only cifar")
     return given
 
 

@@ -14,6 +14,7 @@ from benchmarks import photo_jpeg
 from benchmarks.recipe import Contestant, Pass, Rates, Setup
 from benchmarks.stats import number, ratios, summary, table
 
+THREADS = 2
 TITLE = "per batch: drawing, lowering, prefetching; scaling from one thread to two"
 SAMPLES = 128
 CALLS = {

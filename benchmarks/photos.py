@@ -16,7 +16,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def jpeg_files(folder: Path) -> tuple[str, ...]:
     files = tuple(map(str, sorted(folder.rglob("*.jpg"))))
     if not files:
-        raise SystemExit(f"{folder}: no .jpg file in this folder or below; name a folder of photos by --data")
+        raise FileNotFoundError(f"{folder}: no .jpg file in this folder or below; name a folder of photos by --data")
     return files
 
 

@@ -43,7 +43,7 @@ class Setup:
     @property
     def photos(self) -> Path:
         if self.data is None:
-            raise SystemExit("no photos: name a folder of JPEG files by --data, or set ONEWARP_DATA")
+            raise FileNotFoundError("no photographs: name a folder of JPEG files by --data, or set ONEWARP_DATA")
         return Path(self.data)
 
 

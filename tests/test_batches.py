@@ -1,4 +1,6 @@
-"""Batches as a pure function of (epoch, index), their targets, what happens to unreadable samples, and the prefetcher."""
+"""Batches as a pure function of (epoch, index), their targets, what happens to unreadable samples, and the
+prefetcher.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_helpers import class_folder, encode, picture
 
 import onewarp as ow
 import onewarp.data as data
+from data_helpers import class_folder, encode, picture
 from onewarp.data.batches import Batches
 from onewarp.data.prefetch import Prefetcher, prefetch_batches
 from onewarp.errors import DataError, InputError, PolicyError

@@ -1,4 +1,6 @@
-"""Decoding: every format and sample type against Pillow, the eight orientations, and damaged data that must be refused."""
+"""Decoding: every format and sample type against Pillow, the eight orientations, and damaged data that must be
+refused.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from data_helpers import encode, picture, pillow, with_orientation
 from PIL import Image, ImageOps
 
+from data_helpers import encode, picture, pillow, with_orientation
 from onewarp.data.decode import EncodedImage, decode_mask, read_bytes, turn
 from onewarp.data.header import read_header
 from onewarp.errors import DataError, InputError

@@ -1,4 +1,6 @@
-"""Sources: what a sample holds, ids and names, files, folders, tar files, named data sets, and input that is refused."""
+"""Sources: what a sample holds, ids and names, files, folders, tar files, named data sets, and input that is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_helpers import class_folder, encode, picture, tar_of, with_orientation
 
 import onewarp.data as data
+from data_helpers import class_folder, encode, picture, tar_of, with_orientation
 from onewarp.data import files
 from onewarp.data.decode import EncodedImage
 from onewarp.errors import DataError, InputError, MissingDependency

@@ -25,9 +25,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(train, name="train")
 app.command()(preview)
 app.command()(plan)
+app.add_typer(train, name="train")
 
 
 def _version(wanted: bool) -> None:

@@ -55,7 +55,7 @@ def preview(
         source = open_source(Path(path), masks, annotations)
         spread = np.linspace(0, len(source) - 1, min(samples, len(source)))
         indices = [int(index) for index in np.unique(np.rint(spread))]
-        names = [_short_name(source.name(index)) for index in indices]
+        names = [_short_name(source.name(index), path) for index in indices]
     title = f"{path}, {policy.name}, seed {seed}"
     write_png(out, sample_sheet(source, loaded, indices, draws, names=names, seed=seed, side=side, title=title))
     print(f"{out}: {len(indices)} samples x {draws} draws of {policy}")
@@ -134,6 +134,7 @@ def _rows(path: Path, values: Any, width: int) -> np.ndarray:
         raise InputError(f"{path}: {values!r} is not a list of rows of {width} numbers; mend it") from None
 
 
-def _short_name(name: str) -> str:
-    """The last two parts of a path: the class folder, where there is one, and the file."""
-    return "/".join(PurePosixPath(name.replace("\\", "/").replace(":", "/")).parts[-2:])
+def _short_name(name: str, root: str) -> str:
+    """What a sample is called within `root`: at most the folder it lies in, and its file."""
+    inside = name.removeprefix(root).lstrip(":/\\") or name
+    return "/".join(PurePosixPath(inside.replace("\\", "/")).parts[-2:])

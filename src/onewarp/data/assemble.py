@@ -1,8 +1,8 @@
 """One batch, assembled: samples read, drawn for, warped and collated.
 
-Samples that lie in arrays go through the engine in one call per batch. Samples in files are read, drawn for together from
-the sizes in their headers, and then decoded and warped one by one, each into its slot of the batch while its pixels are
-in the cache.
+Samples that lie in arrays go through the engine in one call per batch. Samples in files are read, drawn for together
+from the sizes in their headers, and then decoded and warped one by one, each into its slot of the batch while its
+pixels are in the cache.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from onewarp.targets import one_hot
 
 
 class Unreadable(Exception):
-    """Samples of a batch under construction that cannot be used: slot of the batch -> error. Never leaves this package."""
+    """Samples of a batch under construction that cannot be used: slot -> error. Never leaves this package."""
 
     def __init__(self, errors: Mapping[int, OnewarpError]) -> None:
         self.errors = dict(sorted(errors.items()))
@@ -134,7 +134,7 @@ class Assembler:
         if mask.shape[:2] != pixels.shape[:2]:
             raise DataError(
                 f"{self.source.name(row)}: the image has {pixels.shape[0]}x{pixels.shape[1]} pixels (EXIF orientation "
-                f"applied), its segmentation mask {mask.shape[0]}x{mask.shape[1]}; a mask must have the size of its image"
+                f"applied), its segmentation mask {mask.shape[0]}x{mask.shape[1]}; give it the image's size"
             )
 
     def _check(self, batch: Sample, sizes: np.ndarray, rows: np.ndarray) -> None:
@@ -174,7 +174,7 @@ def _row(value: Any, slot: int) -> Any:
 
 
 def _each(function: Callable[[int], None], n: int, pool: Executor | None) -> None:
-    """function(0) ... function(n - 1), spread over the pool; every sample that fails is reported, not only the first."""
+    """function(0) ... function(n - 1), spread over the pool; every slot that fails is reported, not only the first."""
     errors: dict[int, OnewarpError] = {}
 
     def some(slots: Iterable[int]) -> None:

@@ -1,8 +1,9 @@
 """Sources: random access to samples, with labels and names at hand without decoding anything.
 
-A sample is a dictionary in Keras' vocabulary: `images` [h, w, c], and where there are any `labels`, `segmentation_masks` [h, w],
-`bounding_boxes` {"boxes" [k, 4], "labels" [k]} and `keypoints` [k, 2 or 3]. `Source` is the base: a new kind of source gives
-`__len__`, `lazy` and `name`, and sets the attributes that differ from the defaults below.
+A sample is a dictionary in Keras' vocabulary: `images` [h, w, c], and where there are any `labels`,
+`segmentation_masks` [h, w], `bounding_boxes` {"boxes" [k, 4], "labels" [k]} and `keypoints` [k, 2 or 3]. `Source` is
+the base: a new kind of source gives `__len__`, `lazy` and `name`, and sets the attributes that differ from the
+defaults below.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Source:
         raise NotImplementedError
 
     def lazy(self, index: int) -> Sample:
-        """Sample `index`, undecoded where it comes from files: `images` may be an `EncodedImage`, a mask an `EncodedMask`."""
+        """Sample `index`; where it comes from files, undecoded as `EncodedImage` and `EncodedMask`."""
         raise NotImplementedError
 
     def name(self, index: int) -> str:
@@ -68,7 +69,7 @@ class Source:
         )
 
     def ids(self, indices: np.ndarray) -> np.ndarray:
-        """Permanent sample ids, int64: the key of a sample's draws. A subset keeps the ids of what it was taken from."""
+        """Permanent sample ids, int64: the key of a sample's draws. A subset keeps the ids of its origin."""
         return np.asarray(indices, np.int64)
 
     @property
@@ -81,7 +82,7 @@ class Source:
         return int(self.labels.max()) + 1
 
     def most(self, role: str) -> int:
-        """The largest number of boxes ("bounding_boxes") or points ("keypoints") that any sample has; nothing is decoded."""
+        """How many "bounding_boxes" or "keypoints" a sample has at most; found without decoding."""
         raise InputError(f"{type(self).__name__} does not know how many {role} a sample has at most; pass max_boxes=")
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Source:
@@ -162,26 +163,22 @@ def checked_labels(labels: Any, n: int, class_names: tuple[str, ...] | None) -> 
     values = np.asarray(labels)
     if values.dtype.kind not in "uibf":
         raise InputError(f"labels are {values.dtype}; pass class numbers, and the names as class_names=")
-    if values.ndim == 0 or len(values) != n:
-        raise InputError(
-            f"there are {n} images but {values.size if values.ndim == 0 else len(values)} labels; give each image one label"
-        )
+    rows = len(values) if values.ndim else 1
+    if values.ndim == 0 or rows != n:
+        raise InputError(f"there are {n} images but {rows} labels; give each image one label")
     if values.ndim == 2 and values.shape[1] == 1 and values.dtype.kind in "ui":
         values = values[:, 0]  # as keras.datasets give them
-    if (
-        class_names is not None
-        and class_numbers(values)
-        and n
-        and not (0 <= values.min() and values.max() < len(class_names))
-    ):
-        raise InputError(
-            f"labels reach from {values.min()} to {values.max()}, but class_names has {len(class_names)} names; name every class"
-        )
+    if class_names is not None and class_numbers(values) and n:
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high >= len(class_names):
+            raise InputError(
+                f"labels reach from {low} to {high}, but class_names has {len(class_names)} names; name every class"
+            )
     return values
 
 
 def checked_outputs(outputs: Outputs | None, present: Sequence[str]) -> Outputs:
-    """The outputs of a source: what the user says, or (images, its one target), or (images, a dictionary of its targets)."""
+    """What the user says, or (images, the one target), or (images, a dictionary of the targets)."""
     if outputs is None:
         targets = tuple(name for name in TARGETS if name in present)
         return ("images",) if not targets else ("images", targets[0] if len(targets) == 1 else targets)

@@ -11,7 +11,8 @@ from onewarp.errors import DataError
 
 
 def padded_boxes(samples: Sequence[dict[str, Any]], rows: int, name: Callable[[int], str]) -> dict[str, np.ndarray]:
-    """Boxes of several samples as {"boxes" float32 [n, rows, 4], "labels" int [n, rows]}; padding is box 0, label -1, as in Keras.
+    """Boxes of several samples as {"boxes" float32 [n, rows, 4], "labels" int [n, rows]}; padding is box 0, label -1,
+    as in Keras.
 
     `name(i)` is what messages call sample i. Raises DataError where a sample has more boxes than `rows`.
     """

@@ -1,12 +1,13 @@
 """Encoded images: bytes -> pixels, exactly and completely, or an error that names the file.
 
-JPEG goes through simplejpeg (libjpeg-turbo's accurate DCT and upsampling), PNG, WebP, BMP and TIFF through OpenCV, and only
-what OpenCV reads wrongly or not at all (CMYK, Lab, YCbCr and RGBA TIFF, other formats) through Pillow.
+JPEG goes through simplejpeg (libjpeg-turbo's accurate DCT and upsampling), PNG, WebP, BMP and TIFF through OpenCV,
+and only what OpenCV reads wrongly or not at all (CMYK, Lab, YCbCr and RGBA TIFF, other formats) through Pillow.
 
-What comes out, whatever went in: [height, width, channels], RGB order, in the frame *after* the EXIF orientation (boxes, masks and
-points are expected in that frame). Values are as stored; 16-bit samples become 8-bit ones by round(v / 257), 8-bit ones become
-16-bit ones by v * 257. Grey becomes RGB by repetition, RGB becomes grey by 0.299 R + 0.587 G + 0.114 B, alpha is dropped (not blended)
-for 1 and 3 channels and kept for 4, where images without alpha are opaque. Colour profiles and gamma chunks are not applied.
+What comes out, whatever went in: [height, width, channels], RGB order, in the frame *after* the EXIF orientation (boxes,
+masks and points are expected in that frame). Values are as stored; 16-bit samples become 8-bit ones by round(v / 257),
+8-bit ones become 16-bit ones by v * 257. Grey becomes RGB by repetition, RGB becomes grey by 0.299 R + 0.587 G +
+0.114 B, alpha is dropped (not blended) for 1 and 3 channels and kept for 4, where images without alpha are opaque.
+Colour profiles and gamma chunks are not applied.
 Damaged data are refused, never filled in: every warning of libjpeg counts as damage.
 """
 
@@ -74,7 +75,7 @@ class EncodedImage:
         """
         if out is not None and (out.shape != self.shape or out.dtype != self.dtype):
             raise InputError(
-                f"{self.name}: out is {out.dtype} {out.shape}, but the image is {self.dtype} {self.shape}; pass a matching array"
+                f"{self.name}: out is {out.dtype} {out.shape}, the image {self.dtype} {self.shape}; make them equal"
             )
         header = self.header
         try:
@@ -154,7 +155,7 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def _jpeg(data: bytes, header: Header, channels: int, out: np.ndarray | None) -> np.ndarray | None:
-    """A JPEG's pixels, unturned, uint8 [h, w, c], into `out` where that needs no turning; None for other formats and CMYK."""
+    """A JPEG's pixels, unturned, uint8 [h, w, c], into `out` if that needs no turning; None for anything else."""
     if header.format != "jpeg" or header.channels == 4:
         return None
     straight = out is not None and header.orientation == 1 and out.flags.c_contiguous and out.flags.writeable

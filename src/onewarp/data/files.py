@@ -31,7 +31,8 @@ class FileSource(Source):
         keypoints: n arrays [k, 2 or 3], in the same frame.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA): what every image is converted to.
         dtype: "uint8", or "uint16" to keep 16-bit samples.
-        image_size: (height, width) where all images have that size (checked as they are read), so that a policy need not resize.
+        image_size: (height, width) where all images have that size (checked as they are read), so that a policy need
+            not resize.
         outputs: which entries become (x, y, sample_weight), e.g. ("images", "labels").
 
     Files are opened when they are read, not before; an unreadable one raises a `DataError` that names it.
@@ -135,11 +136,13 @@ class FileSource(Source):
 
 
 class FolderSource(FileSource):
-    """A folder with one sub-folder of images per class; files are taken in sorted order, sub-folders of classes included.
+    """A folder with one sub-folder of images per class; files are taken in sorted order, sub-folders of classes
+    included.
 
     Args:
         path: the folder.
-        class_names: which sub-folders are classes, and in which order they are numbered; all of them, sorted, by default.
+        class_names: which sub-folders are classes, and in which order they are numbered; all of them, sorted, by
+            default.
         labels: "inferred", or None for images without classes, anywhere below the folder.
         channels, dtype, image_size, outputs: as in `FileSource`.
 
@@ -171,9 +174,8 @@ class FolderSource(FileSource):
             class_names = folders
         missing = [name for name in class_names if name not in folders]
         if missing:
-            raise InputError(
-                f"class_names has {missing[0]!r}, but {path} has the sub-folders {', '.join(folders) or '(none)'}"
-            )
+            known = ", ".join(folders) or "(none)"
+            raise InputError(f"class_names has {missing[0]!r}, but {path} has the sub-folders {known}")
         if not class_names:
             loose = sum(file.lower().endswith(EXTENSIONS) for file in files)
             raise DataError(

@@ -1,7 +1,8 @@
 """The header of an encoded image: its format, size and EXIF orientation, read without decoding a pixel.
 
-JPEG, PNG, WebP, BMP and TIFF are parsed here, in plain Python and in a few microseconds; any other format that Pillow can open
-goes through Pillow's lazy `open`. Nothing here looks at pixel data, so a header can be right where the image is damaged.
+JPEG, PNG, WebP, BMP and TIFF are parsed here, in plain Python and in a few microseconds; any other format that Pillow
+can open goes through Pillow's lazy `open`. Nothing here looks at pixel data, so a header can be right where the image
+is damaged.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog
 
 
 class DigitsSource(ArraySource):
-    """The 1,797 scanned digits that come with scikit-learn: 8 x 8 x 1, uint8 0..255, labels 0 to 9. Nothing is downloaded."""
+    """The 1,797 scanned digits that come with scikit-learn: 8 x 8 x 1, uint8 0..255, labels 0 to 9; no download."""
 
     def __init__(self) -> None:
         try:

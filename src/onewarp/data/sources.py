@@ -20,11 +20,13 @@ class ArraySource(Source):
             uint8, uint16 or float32. Floating-point images of another width are converted to float32.
         labels: [n] class numbers, or [n, classes] one-hot rows, or [n, ...] numbers.
         segmentation_masks: whole numbers, [n, h, w] or [n, h, w, 1], or a list of [h, w].
-        bounding_boxes: {"boxes": [n, k, 4], "labels": [n, k]} (padded with label -1), or lists of n arrays [k, 4] and [k].
+        bounding_boxes: {"boxes": [n, k, 4], "labels": [n, k]} (padded with label -1), or lists of n arrays [k, 4] and
+            [k].
         keypoints: [n, k, 2 or 3] as (x, y[, visibility]) in pixels, or a list of n arrays.
         class_names: name of each class number.
         outputs: which entries become (x, y, sample_weight), e.g. ("images", "labels").
-        value_range: (low, high) of the values; (0, 255) for uint8, (0, 65535) for uint16, (0, 1) for float32 by default.
+        value_range: (low, high) of the values; (0, 255) for uint8, (0, 65535) for uint16, (0, 1) for float32 by
+            default.
 
     Raises:
         InputError: lengths, ranks or sizes that do not fit together, other dtypes, labels without a name.

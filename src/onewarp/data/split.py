@@ -12,13 +12,16 @@ from onewarp.errors import InputError
 def split(
     source: Source, fraction: float = 0.2, *, seed: int = 0, stratify: bool | None = None, method: str = "random"
 ) -> tuple[Source, Source]:
-    """Divide a source into (training, validation), two disjoint sources that keep the permanent sample ids and the source's order.
+    """Divide a source into (training, validation), two disjoint sources that keep the permanent sample ids and the
+    source's order.
 
     Args:
         source: what to divide.
-        fraction: share of the samples that goes to the second source, in (0, 1); rounded to whole samples, at least one.
+        fraction: share of the samples that goes to the second source, in (0, 1); rounded to whole samples, at least
+            one.
         seed: another seed chooses other samples (method "random").
-        stratify: take the same share of every class (to within one sample); True where labels are class numbers by default.
+        stratify: take the same share of every class (to within one sample); True where labels are class numbers by
+            default.
         method: "random", or "head": the first samples (of every class) train, the last ones validate.
 
     Raises:
@@ -47,7 +50,7 @@ def split(
 
 
 def _shares(sizes: list[int], total: int) -> list[int]:
-    """Whole numbers in proportion to `sizes` that add up to `total`: largest remainders first, earlier groups on ties."""
+    """Whole numbers in proportion to `sizes` that add up to `total`; largest remainders first, then earlier groups."""
     exact = [size * total / sum(sizes) for size in sizes]
     counts = [int(share) for share in exact]
     largest = sorted(range(len(sizes)), key=lambda group: (counts[group] - exact[group], group))

@@ -19,8 +19,8 @@ from onewarp.errors import DataError, InputError
 class TarSource(FileSource):
     """Images in a tar file; the class of an image is the name of the folder that it lies in.
 
-    One pass over the tar's headers makes an index of positions; images are then read by position (`os.pread`), from any number
-    of threads, and a pickled source opens the file anew. Members are taken in the order of their names.
+    One pass over the tar's headers makes an index of positions; images are then read by position (`os.pread`), from
+    any number of threads, and a pickled source opens the file anew. Members are taken in the order of their names.
 
     Args:
         path: an uncompressed tar file; a compressed one has no positions and is refused.

@@ -14,8 +14,8 @@ from onewarp.fit.passes import cut_short
 class PipelineMonitor(keras.callbacks.Callback):
     """Adds `data_wait` and `images_per_second` to the logs of every epoch that trains on a `Loader`.
 
-    They then appear in the progress bar, in History, in CSVLogger and so on. It also tells the loader which batches were
-    trained, so that `loader.state()` is right in the middle of an epoch: put it first among the callbacks.
+    They then appear in the progress bar, in History, in CSVLogger and so on. It also tells the loader which batches
+    were trained, so that `loader.state()` is right in the middle of an epoch: put it first among the callbacks.
 
     data_wait is the fraction of the epoch, 0 to 1, in which the step waited for data; near 0, the input pipeline is not
     the problem. Nothing is added where the model trains on something else than a Loader.

@@ -1,4 +1,6 @@
-"""`evaluate` and `predict` in batches of one static shape: nothing recompiles for the last batch, and every row counts once."""
+"""`evaluate` and `predict` in batches of one static shape: nothing recompiles for the last batch, and every row
+counts once.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,8 @@ def predict(model: Any, loader: Loader) -> Any:
 def evaluate(model: Any, loader: Loader) -> dict[str, float]:
     """Loss and metrics of a compiled model over every sample of the loader's source, each counted once.
 
-    The last batch is padded for the forward pass and cut back before loss and metrics see it. As in Keras' own evaluate,
-    the loss is the mean over rows of what the loss gives per batch.
+    The last batch is padded for the forward pass and cut back before loss and metrics see it. As in Keras' own
+    evaluate, the loss is the mean over rows of what the loss gives per batch.
 
     Args:
         model: a compiled Keras model.

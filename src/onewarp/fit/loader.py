@@ -1,4 +1,5 @@
-"""Loader: a source and a policy as a `keras.utils.PyDataset`, so that `model.fit(loader)` works, and as a plain iterator.
+"""Loader: a source and a policy as a `keras.utils.PyDataset`, so that `model.fit(loader)` works, and as a plain
+iterator.
 
 How Keras 3 uses a PyDataset decides most of this file. It asks for batches under shuffled indices, reads one or two
 batches around the first epoch only to learn shapes, calls `on_epoch_end` before the first epoch, and on TensorFlow asks

@@ -1,4 +1,6 @@
-"""One pass over an epoch: batches built ahead and handed out in order, the time they kept somebody waiting, its sums."""
+"""One pass over an epoch: batches built ahead and handed out in order, the time they kept somebody waiting, its
+sums.
+"""
 
 from __future__ import annotations
 
