@@ -36,7 +36,8 @@ print(native.isa(), file=sys.stderr)
 
 def with_isa(isa: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "ONEWARP_ISA": isa}
-    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
+    same_site = ["-S"] if sys.flags.no_site else []  # `make sanitize` runs without site, to find its own build
+    return subprocess.run([sys.executable, *same_site, *arguments], env=environment, capture_output=True, text=True)
 
 
 def test_every_instruction_set_gives_the_same_bits() -> None:
