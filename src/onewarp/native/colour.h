@@ -1,5 +1,4 @@
-// Colour ops on a span of interleaved raw values [n][C], and the frame statistics that some of them need.
-// C = 0 means any channel count.
+// Colour ops on a span of raw values, planar, and the frame statistics that some of them need.
 #pragma once
 
 #include "types.h"
@@ -13,77 +12,100 @@ template <class Real> inline Real quantise(const Range<Real>& range, Real v) {
   return range.integer ? range.low + round_even(v - range.low) : v;
 }
 
-template <int C, class Real> void colour_affine(const ColourStep<Real>& step, int channels, int n, Real* values) {
-  const int size = C > 0 ? C : channels;
-  const Real* offset = step.matrix + size * size;
-  Real fixed[C > 0 ? C : 1];
-  Real* in = C > 0 ? fixed : step.scratch;
-  for (int j = 0; j < n; ++j, values += size) {
-    for (int c = 0; c < size; ++c) in[c] = values[c];
-    for (int r = 0; r < size; ++r) {
+// Loops over the pixels of one or more planes: the compiler makes vectors of them.
+template <int C, class Real> void colour_affine(const ColourStep<Real>& step, int n, Real* __restrict values, int stride) {
+  const Real* m = step.matrix;
+  const Real* offset = m + C * C;
+  for (int j = 0; j < n; ++j) {
+    Real in[C];
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) in[c] = values[c * stride + j];
+#pragma GCC unroll 4
+    for (int r = 0; r < C; ++r) {
       Real v = offset[r];
-      for (int c = 0; c < size; ++c) v += step.matrix[r * size + c] * in[c];
-      values[r] = v;
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c) v += m[r * C + c] * in[c];
+      values[r * stride + j] = v;
+    }
+  }
+}
+
+// Any number of channels; `step.scratch` holds one pixel.
+template <class Real> void colour_affine_any(const ColourStep<Real>& step, int channels, int n, Real* values, int stride) {
+  const Real* offset = step.matrix + channels * channels;
+  for (int j = 0; j < n; ++j) {
+    for (int c = 0; c < channels; ++c) step.scratch[c] = values[c * stride + j];
+    for (int r = 0; r < channels; ++r) {
+      Real v = offset[r];
+      for (int c = 0; c < channels; ++c) v += step.matrix[r * channels + c] * step.scratch[c];
+      values[r * stride + j] = v;
     }
   }
 }
 
 template <class Real>
-void colour_table(const ColourStep<Real>& step, const Range<Real>& range, int channels, int n, Real* values) {
+void colour_table(const ColourStep<Real>& step, const Range<Real>& range, int channels, int n, Real* values, int stride) {
   const Real extent = range.high - range.low, nodes = (Real)(step.entries - 1);
-  const int last = step.entries - 1;
-  for (int j = 0; j < n; ++j, values += channels) {
-    for (int c = 0; c < channels; ++c) {
-      const float* column = step.table + (step.columns > 1 ? c : 0);
-      const Real level = quantise(range, values[c]) - range.low;
-      const Real t = step.direct ? level : level / extent * nodes;
-      Real unit;
-      if (!step.direct && step.linear) {
-        const int k = (int)saturate(t, (Real)0, nodes);
-        const Real a = column[(ptrdiff_t)k * step.columns], b = column[(ptrdiff_t)(k < last ? k + 1 : k) * step.columns];
-        unit = a + (t - k) * (b - a);
-      } else {
-        const int k = (int)saturate(t + (Real)1e-3, (Real)0, nodes);
-        unit = column[(ptrdiff_t)k * step.columns];
-      }
-      values[c] = range.low + extent * unit;
+  const int last = step.entries - 1, columns = step.columns;
+  int index[kSpan];
+  for (int c = 0; c < channels; ++c, values += stride) {
+    const float* column = step.table + (columns > 1 ? c : 0);
+    if (step.direct || !step.linear) {
+      const Real scale = step.direct ? 1 : nodes / extent, nudge = step.direct ? (Real)0.25 : (Real)1e-3;
+      for (int j = 0; j < n; ++j)
+        index[j] = (int)saturate((quantise(range, values[j]) - range.low) * scale + nudge, (Real)0, nodes);
+      for (int j = 0; j < n; ++j) values[j] = range.low + extent * column[index[j] * columns];
+      continue;
+    }
+    for (int j = 0; j < n; ++j) {
+      const Real t = (quantise(range, values[j]) - range.low) / extent * nodes;
+      const int k = (int)saturate(t, (Real)0, nodes);
+      const Real a = column[k * columns], b = column[(k < last ? k + 1 : k) * columns];
+      values[j] = range.low + extent * (a + (t - k) * (b - a));
     }
   }
+}
+
+template <class Real> inline Real most_of(Real a, Real b) { return a > b ? a : b; }
+template <class Real> inline Real least_of(Real a, Real b) { return a < b ? a : b; }
+
+// One channel of a fully known hue: how much of the chroma it lacks, by its distance k in [0, 6) around the circle.
+template <class Real> inline Real lacking(Real k) {
+  return most_of(least_of(least_of(k, 4 - k), (Real)1), (Real)0);
 }
 
 // torchvision's shift of the hue: to HSV, h = (h + shift) mod 1, back. Channels past the third are only saturated.
 template <class Real>
-void colour_hue(const ColourStep<Real>& step, const Range<Real>& range, int channels, int n, Real* values) {
-  const Real extent = range.high - range.low;
-  for (int j = 0; j < n; ++j, values += channels) {
-    for (int c = 0; c < channels; ++c) values[c] = saturate(values[c], range.low, range.high);
-    const Real r = (values[0] - range.low) / extent, g = (values[1] - range.low) / extent,
-               b = (values[2] - range.low) / extent;
-    const Real most = r > g ? (r > b ? r : b) : (g > b ? g : b), least = r < g ? (r < b ? r : b) : (g < b ? g : b);
-    const Real chroma = most - least;
-    const Real saturation = chroma > 0 ? chroma / most : 0, divisor = chroma > 0 ? chroma : 1;
-    const Real rc = (most - r) / divisor, gc = (most - g) / divisor, bc = (most - b) / divisor;
-    Real sixth = most == r ? bc - gc : most == g ? 2 + rc - bc : 4 + gc - rc;  // [-1, 5]
-    sixth += 6 * step.shift;
-    sixth += sixth < 0 ? (Real)6 : sixth >= 6 ? (Real)-6 : (Real)0;
-    const int sector = (int)saturate(sixth, (Real)0, (Real)6);
-    const Real f = sixth - sector, v = most;
-    const Real p = v * (1 - saturation), q = v * (1 - saturation * f), t = v * (1 - saturation * (1 - f));
-    const Real red[6] = {v, q, p, p, t, v}, green[6] = {t, v, v, q, p, p}, blue[6] = {p, p, t, v, v, q};
-    values[0] = range.low + extent * saturate(red[sector % 6], (Real)0, (Real)1);
-    values[1] = range.low + extent * saturate(green[sector % 6], (Real)0, (Real)1);
-    values[2] = range.low + extent * saturate(blue[sector % 6], (Real)0, (Real)1);
+void colour_hue(const ColourStep<Real>& step, const Range<Real>& range, int channels, int n, Real* values, int stride) {
+  const Real low = range.low, high = range.high, extent = high - low, per = 1 / extent, turn = 6 * step.shift;
+  Real *__restrict red = values, *__restrict green = values + stride, *__restrict blue = values + 2 * stride;
+  for (int j = 0; j < n; ++j) {
+    const Real r = (saturate(red[j], low, high) - low) * per, g = (saturate(green[j], low, high) - low) * per,
+               b = (saturate(blue[j], low, high) - low) * per;
+    const Real most = most_of(r, most_of(g, b)), chroma = most - least_of(r, least_of(g, b));
+    const Real by = 1 / (chroma > 0 ? chroma : 1);
+    Real sixth = most == r ? (g - b) * by : most == g ? 2 + (b - r) * by : 4 + (r - g) * by;  // [-1, 5]
+    sixth += turn;
+    sixth += sixth < 0 ? (Real)6 : 0;
+    sixth -= sixth >= 6 ? (Real)6 : 0;
+    const Real kr = sixth + 5, kg = sixth + 3, kb = sixth + 1;
+    red[j] = low + extent * saturate(most - chroma * lacking(kr - (kr >= 6 ? (Real)6 : 0)), (Real)0, (Real)1);
+    green[j] = low + extent * saturate(most - chroma * lacking(kg - (kg >= 6 ? (Real)6 : 0)), (Real)0, (Real)1);
+    blue[j] = low + extent * saturate(most - chroma * lacking(kb - (kb >= 6 ? (Real)6 : 0)), (Real)0, (Real)1);
   }
+  for (int c = 3; c < channels; ++c)
+    for (int j = 0; j < n; ++j) values[c * stride + j] = saturate(values[c * stride + j], low, high);
 }
 
 // Values were quantised when the statistics were taken. The division keeps exact halves exact.
 template <class Real>
-void colour_autocontrast(const ColourStep<Real>& step, const Range<Real>& range, int channels, int n, Real* values) {
-  const Real extent = range.high - range.low;
-  for (int c = 0; c < channels; ++c) {
+void colour_autocontrast(const ColourStep<Real>& step, const Range<Real>& range, int channels, int n, Real* values, int stride) {
+  const Real low = range.low, extent = range.high - range.low;
+  for (int c = 0; c < channels; ++c, values += stride) {
     const Real lo = step.matrix[c], hi = step.matrix[channels + c];
     if (!(hi > lo)) continue;
-    for (int j = 0; j < n; ++j) values[j * channels + c] = range.low + (values[j * channels + c] - lo) * extent / (hi - lo);
+    const Real width = hi - lo;
+    for (int j = 0; j < n; ++j) values[j] = low + (values[j] - lo) * extent / width;
   }
 }
 
@@ -92,47 +114,58 @@ template <class Real> inline int histogram_bin(const Range<Real>& range, Real v)
 }
 
 template <class Real>
-void colour_equalize(const ColourStep<Real>& step, const Range<Real>& range, int channels, int n, Real* values) {
-  for (int c = 0; c < channels; ++c) {
+void colour_equalize(const ColourStep<Real>& step, const Range<Real>& range, int channels, int n, Real* values, int stride) {
+  for (int c = 0; c < channels; ++c, values += stride) {
     if (step.keep[c]) continue;
-    for (int j = 0; j < n; ++j) {
-      Real& v = values[j * channels + c];
-      v = step.levels[c * 256 + histogram_bin(range, v)];
-    }
+    for (int j = 0; j < n; ++j) values[j] = step.levels[c * 256 + histogram_bin(range, values[j])];
   }
 }
 
 template <class Real>
-void colour_step(const ColourStep<Real>& step, const Range<Real>& range, int channels, int n, Real* values) {
+void colour_step(const ColourStep<Real>& step, const Range<Real>& range, int channels, int n, Real* values, int stride) {
   switch (step.kind) {
     case ColourKind::affine:
-      if (channels == 1) return colour_affine<1>(step, channels, n, values);
-      if (channels == 3) return colour_affine<3>(step, channels, n, values);
-      if (channels == 4) return colour_affine<4>(step, channels, n, values);
-      return colour_affine<0>(step, channels, n, values);
-    case ColourKind::table: return colour_table(step, range, channels, n, values);
-    case ColourKind::hue: return colour_hue(step, range, channels, n, values);
-    case ColourKind::autocontrast: return colour_autocontrast(step, range, channels, n, values);
-    case ColourKind::equalize: return colour_equalize(step, range, channels, n, values);
+      if (channels == 1) return colour_affine<1>(step, n, values, stride);
+      if (channels == 3) return colour_affine<3>(step, n, values, stride);
+      if (channels == 4) return colour_affine<4>(step, n, values, stride);
+      return colour_affine_any(step, channels, n, values, stride);
+    case ColourKind::table: return colour_table(step, range, channels, n, values, stride);
+    case ColourKind::hue: return colour_hue(step, range, channels, n, values, stride);
+    case ColourKind::autocontrast: return colour_autocontrast(step, range, channels, n, values, stride);
+    case ColourKind::equalize: return colour_equalize(step, range, channels, n, values, stride);
   }
 }
 
 // Adds a span to the statistics that `kind` needs, after bringing the values to the form in which the op wants them.
 template <class Real>
-void observe(ColourKind kind, const Range<Real>& range, int channels, int n, Real* values, const Statistics<Real>& to) {
-  for (int j = 0; j < n; ++j, values += channels) {
-    for (int c = 0; c < channels; ++c) {
-      Real& v = values[c];
-      if (kind == ColourKind::affine) {
-        to.sum[c] += (double)v;
-      } else if (kind == ColourKind::autocontrast) {
-        v = quantise(range, v);
-        to.lo[c] = v < to.lo[c] ? v : to.lo[c];
-        to.hi[c] = v > to.hi[c] ? v : to.hi[c];
-      } else {
-        v = saturate(v, range.low, range.high);
-        ++to.histogram[c * 256 + histogram_bin(range, v)];
+void observe(ColourKind kind, const Range<Real>& range, int channels, int n, Real* values, int stride,
+             const Statistics<Real>& to) {
+  for (int c = 0; c < channels; ++c, values += stride) {
+    if (kind == ColourKind::affine) {
+      double part[8] = {};  // several sums at once: additions need not wait for each other
+      int j = 0;
+      for (; j + 8 <= n; j += 8)
+        for (int k = 0; k < 8; ++k) part[k] += (double)values[j + k];
+      for (; j < n; ++j) part[0] += (double)values[j];
+      to.sum[c] += ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
+    } else if (kind == ColourKind::autocontrast) {
+      Real lo = to.lo[c], hi = to.hi[c];
+      for (int j = 0; j < n; ++j) {
+        const Real v = quantise(range, values[j]);
+        values[j] = v;
+        lo = least_of(v, lo);
+        hi = most_of(v, hi);
       }
+      to.lo[c] = lo;
+      to.hi[c] = hi;
+    } else {
+      uint32_t* histogram = to.histogram + c * 256;
+      int bin[kSpan];
+      for (int j = 0; j < n; ++j) {
+        values[j] = saturate(values[j], range.low, range.high);
+        bin[j] = histogram_bin(range, values[j]);
+      }
+      for (int j = 0; j < n; ++j) ++histogram[bin[j]];
     }
   }
 }

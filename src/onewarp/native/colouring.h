@@ -17,7 +17,7 @@ template <class Real> class Colouring {
       : settings_(settings),
         params_(params),
         range_(range),
-        kernels_(kernels<Real>()),
+        kernels_(kernels(Real())),
         channels_(settings.channels),
         direct_(dtype == Dtype::uint8),
         steps_(settings.ops.size()),
@@ -46,8 +46,8 @@ template <class Real> class Colouring {
     std::fill(histogram_.begin(), histogram_.end(), 0u);
   }
 
-  void observe(int k, int n, Real* values) {
-    kernels_.observe(steps_[k].op.kind, range_, channels_, n, values,
+  void observe(int k, int n, Real* values, int stride) {
+    kernels_.observe(steps_[k].op.kind, range_, channels_, n, values, stride,
                      {sum_.data(), lo_.data(), hi_.data(), histogram_.data()});
   }
 
@@ -65,7 +65,9 @@ template <class Real> class Colouring {
     }
   }
 
-  void apply(int k, int n, Real* values) const { kernels_.colour(steps_[k].op, range_, channels_, n, values); }
+  void apply(int k, int n, Real* values, int stride) const {
+    kernels_.colour(steps_[k].op, range_, channels_, n, values, stride);
+  }
 
  private:
   struct Step {

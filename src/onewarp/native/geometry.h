@@ -52,27 +52,19 @@ inline void displace(const Field& field, int n, double* x, double* y) {
   }
 }
 
-// The input points of output pixels (i, j0) ... (i, j0 + n - 1). Each pixel is evaluated on its own: no error accumulates.
-inline void locate(const Geometry& geometry, int i, int j0, int n, double* x, double* y) {
-  for (int j = 0; j < n; ++j) {
-    x[j] = (j0 + j) + 0.5;
-    y[j] = i + 0.5;
+// The input points of the pixels of a span. Each pixel is evaluated on its own: no error accumulates.
+inline void locate(const Geometry& geometry, const Span& span, double* x, double* y) {
+  int k = 0;
+  for (int i = 0; i < span.rows; ++i) {
+    for (int j = 0; j < span.columns; ++j, ++k) {
+      x[k] = (span.j + j) + 0.5;
+      y[k] = (span.i + i) + 0.5;
+    }
   }
-  apply_matrix(geometry.matrices + 9 * (ptrdiff_t)geometry.field_count, n, x, y);
-  for (int k = geometry.field_count - 1; k >= 0; --k) {
-    displace(geometry.fields[k], n, x, y);
-    apply_matrix(geometry.matrices + 9 * (ptrdiff_t)k, n, x, y);
-  }
-}
-
-// Tap positions and weights of a span along one axis: taps start[j] + ..., weight[j] in [0, 1) towards the next tap.
-template <class Real>
-inline void split(const double* position, double shrink, double half, int n, int* start, Real* weight) {
-  for (int j = 0; j < n; ++j) {
-    const double u = saturate(position[j] * shrink - half, -kFar, kFar);
-    const int whole = (int)u - (u < (int)u);  // floor
-    start[j] = whole;
-    weight[j] = (Real)(u - whole);
+  apply_matrix(geometry.matrices + 9 * (ptrdiff_t)geometry.field_count, k, x, y);
+  for (int f = geometry.field_count - 1; f >= 0; --f) {
+    displace(geometry.fields[f], k, x, y);
+    apply_matrix(geometry.matrices + 9 * (ptrdiff_t)f, k, x, y);
   }
 }
 
@@ -84,18 +76,6 @@ inline int border_index(int k, int n, Border border) {
   const int period = border == Border::reflect ? 2 * n : n;
   const int m = k % period + (k % period < 0 ? period : 0);
   return m < n ? m : 2 * n - 1 - m;
-}
-
-// End of the run of pixels from j on whose taps first ... last (relative to their start) are all inside, or all not.
-inline int run_end(const int* x, const int* y, int j, int n, int first, int last, const Image& image, bool* inside) {
-  const int wide = image.width - (last - first), high = image.height - (last - first);
-  auto all_inside = [&](int at) {
-    return x[at] + first >= 0 && x[at] + first < wide && y[at] + first >= 0 && y[at] + first < high;
-  };
-  *inside = all_inside(j);
-  do ++j;
-  while (j < n && all_inside(j) == *inside);
-  return j;
 }
 
 }  // namespace

@@ -1,4 +1,7 @@
-// Plain C++ row kernels: any machine can run them.
+// The kernels of one instruction set. Compiled once for each, with ONEWARP_ISA naming it and the flags that allow it.
+//
+// Nothing here may have linkage but the one accessor at the end: an inline function or a template compiled for a new
+// machine could become the copy that the linker keeps for all machines.
 #include "kernels.h"
 
 #include "colour.h"
@@ -44,20 +47,17 @@ Sampler<double> double_sampler(Sampling sampling, Dtype source, int channels, bo
   return by_channels<uint32_t, double>(sampling, channels, packed);
 }
 
+constexpr Kernels<float> single = {
+    float_sampler, colour_step<float>, observe<float>, erase_span<float>, finish_span<float>, reduce,
+};
+constexpr Kernels<double> precise = {
+    double_sampler, colour_step<double>, observe<double>, erase_span<double>, finish_span<double>, reduce,
+};
+
 }  // namespace
 
-template <> const Kernels<float>& kernels<float>() {
-  static constexpr Kernels<float> table = {
-      float_sampler, colour_step<float>, observe<float>, erase_span<float>, finish_span<float>, reduce,
-  };
-  return table;
-}
-
-template <> const Kernels<double>& kernels<double>() {
-  static constexpr Kernels<double> table = {
-      double_sampler, colour_step<double>, observe<double>, erase_span<double>, finish_span<double>, reduce,
-  };
-  return table;
-}
+#define ONEWARP_JOIN(a, b) a##b
+#define ONEWARP_NAME(isa) ONEWARP_JOIN(kernels_, isa)
+KernelSet ONEWARP_NAME(ONEWARP_ISA)() { return {&single, &precise}; }
 
 }  // namespace onewarp

@@ -5,22 +5,33 @@
 
 namespace onewarp {
 
-// Writes pixels (i, j0) ... (i, j0 + n - 1), n <= kSpan, of the warped image to out [n][C].
-template <class Real> using Sampler = void (*)(const Warp<Real>& warp, int i, int j0, int n, Real* out);
+// Writes the pixels of a span (at most kSpan) of the warped image to `out`, planar with `stride`.
+template <class Real> using Sampler = void (*)(const Warp<Real>& warp, const Span& span, Real* out, int stride);
 
 enum class Sampling : uint8_t { copy, nearest, bilinear, bicubic };
 
+// `values` of a span are planar [C][stride]; they may be written beyond the span's pixels, up to the stride.
 template <class Real> struct Kernels {
   // `packed`: the pixels of a row follow each other without a gap.
   Sampler<Real> (*sampler)(Sampling sampling, Dtype source, int channels, bool packed);
-  void (*colour)(const ColourStep<Real>&, const Range<Real>&, int channels, int n, Real* values);
-  void (*observe)(ColourKind, const Range<Real>&, int channels, int n, Real* values, const Statistics<Real>&);
-  void (*erase)(const EraseStep<Real>&, const Range<Real>&, int channels, int width, int i, int j0, int n, Real* values);
-  void (*finish)(const Finish<Real>&, int n, const Real* values, const Target&, int i, int j0);
-  void (*reduce)(Dtype, const Image& source, int r, const Target&);
+  void (*colour)(const ColourStep<Real>&, const Range<Real>&, int channels, int n, Real* values, int stride);
+  void (*observe)(ColourKind, const Range<Real>&, int channels, int n, Real* values, int stride, const Statistics<Real>&);
+  void (*erase)(const EraseStep<Real>&, const Range<Real>&, int channels, int width, const Span&, Real* values, int stride);
+  void (*finish)(const Finish<Real>&, const Span&, const Real* values, int stride, const Target&);
+  void (*reduce)(Dtype, const Image& source, int r, const Target&, const Part&);
 };
 
-// The kernels for this machine. float serves uint8 and float32 images, double serves uint16.
-template <class Real> const Kernels<Real>& kernels();
+// What an instruction set provides: float kernels serve uint8 and float32 images, double ones serve uint16.
+struct KernelSet {
+  const Kernels<float>* single;
+  const Kernels<double>* precise;
+};
+KernelSet kernels_plain();
+KernelSet kernels_avx2();
+KernelSet kernels_avx512();
+
+// From the best set that this machine can run, or the one that the environment variable ONEWARP_ISA names; see isa.cpp.
+const Kernels<float>& kernels(float);
+const Kernels<double>& kernels(double);
 
 }  // namespace onewarp

@@ -10,6 +10,7 @@
 
 #include "arguments.h"
 #include "filter.h"
+#include "isa.h"
 #include "random.h"
 
 namespace nb = nanobind;
@@ -53,6 +54,7 @@ class Pass {
     require_finite("scale", scale, channels);
     require_finite("offset", offset, channels);
     require_range(low, high);
+    isa();  // here, where an instruction set that cannot run can still be an error
     settings_ = {channels, parse_interpolation(interpolation), parse_border(fill_mode), std::move(fill_value), low, high,
                  {}, linear_tables, {}, std::move(scale), std::move(offset)};
     for (const std::string& op : ops) settings_.ops.push_back(parse_op(op, channels));
@@ -258,6 +260,8 @@ NB_MODULE(_native, m) {
   m.def("gaussian_noise", &gaussian_noise, "images"_a, "out"_a, "std"_a, "keys"_a, "active"_a, "low"_a, "high"_a,
         "start"_a = 0, "threads"_a = 1,
         "Adds std * (high - low) * z, z standard normal, keyed per element by keys uint32 [N, 2]; saturates.");
+  m.def("isa", &isa, "The instruction set in use: avx512, avx2 or plain; ONEWARP_ISA forces one.");
+  m.def("isas", &runnable_isas, "All instruction sets that this machine can run, best first.");
   m.def("threefry2x32", &threefry2x32, "k0"_a, "k1"_a, "c0"_a, "c1"_a,
         "Threefry-2x32-20 of uint32 arrays [N]: key words k0, k1 and counter words c0, c1 to two output words.");
 }

@@ -1,21 +1,22 @@
 // Nearest sampling of elements of any kind: bytes are copied, never interpreted. For masks.
-#include "geometry.h"
 #include "parallel.h"
 #include "pass.h"
+#include "taps.h"
 
 namespace onewarp {
 namespace {
 
 // Source pixels of a span, -1 for the fill.
-void nearest_span(const Geometry& geometry, const Image& image, Border border, int i, int j0, int n, int* x, int* y) {
+void nearest_span(const Geometry& geometry, const Image& image, Border border, const Span& span, int* x, int* y) {
   double px[kSpan], py[kSpan];
   float unused[kSpan];
-  locate(geometry, i, j0, n, px, py);
-  split(px, 1.0, 0.0, n, x, unused);
-  split(py, 1.0, 0.0, n, y, unused);
-  for (int j = 0; j < n; ++j) {
-    x[j] = border_index(x[j], image.width, border);
-    y[j] = border_index(y[j], image.height, border);
+  const int n = span.count();
+  locate(geometry, span, px, py);
+  split_plain(px, n, 1.0, 0.0, x, unused);
+  split_plain(py, n, 1.0, 0.0, y, unused);
+  for (int k = 0; k < n; ++k) {
+    x[k] = border_index(x[k], image.width, border);
+    y[k] = border_index(y[k], image.height, border);
   }
 }
 
@@ -28,7 +29,7 @@ void copy_image(const WarpParams& warp, int64_t row, Border border, Element fill
   for (int i = 0; i < target.height; ++i) {
     for (int j0 = 0; j0 < target.width; j0 += kSpan) {
       const int n = target.width - j0 < kSpan ? target.width - j0 : kSpan;
-      if (!identity) nearest_span(geometry, image, border, i, j0, n, x, y);
+      if (!identity) nearest_span(geometry, image, border, {i, j0, n, 1}, x, y);
       for (int j = 0; j < n; ++j) {
         const int sx = identity ? j0 + j : x[j], sy = identity ? i : y[j];
         const uint8_t* from = (sx | sy) < 0 ? nullptr : image.data + sy * image.row + sx * image.column;

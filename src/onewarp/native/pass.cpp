@@ -23,10 +23,17 @@ Geometry sample_geometry(const WarpParams& warp, int64_t row, std::vector<Field>
 
 namespace {
 
-// Calls body(i, j0, n) for every span of the target, top to bottom.
+// Calls body(span, number) for the spans of the target, top to bottom: parts of a row, or several rows of a narrow image.
 template <class Body> void for_spans(const Target& target, const Body& body) {
-  for (int i = 0; i < target.height; ++i)
-    for (int j0 = 0; j0 < target.width; j0 += kSpan) body(i, j0, std::min(kSpan, target.width - j0));
+  int number = 0;
+  if (target.width > kSpan / 2) {
+    for (int i = 0; i < target.height; ++i)
+      for (int j = 0; j < target.width; j += kSpan) body(Span{i, j, std::min(kSpan, target.width - j), 1}, number++);
+    return;
+  }
+  const int rows = kSpan / target.width;
+  for (int i = 0; i < target.height; i += rows)
+    body(Span{i, 0, target.width, std::min(rows, target.height - i)}, number++);
 }
 
 // Does the samples that fall to one thread and keeps its buffers from sample to sample.
@@ -36,23 +43,21 @@ template <class Real> class Worker {
       : settings_(settings),
         params_(params),
         batch_(batch),
-        kernels_(kernels<Real>()),
+        kernels_(kernels(Real())),
         range_{static_cast<Real>(settings.low), static_cast<Real>(settings.high), batch.in != Dtype::float32},
         warping_(settings, params, batch.in),
         colouring_(settings, params, range_, batch.in),
         scale_(settings.scale.begin(), settings.scale.end()),
         offset_(settings.offset.begin(), settings.offset.end()),
         span_(static_cast<size_t>(kSpan) * settings.channels) {
-    const bool plain = std::all_of(scale_.begin(), scale_.end(), [](Real v) { return v == 1; }) &&
-                       std::all_of(offset_.begin(), offset_.end(), [](Real v) { return v == 0; });
-    finish_ = {range_, scale_.data(), offset_.data(), plain, batch.out};
+    finish_ = {range_, scale_.data(), offset_.data(), batch.out};
     for (const EraseOp& op : settings.erase) fills_.emplace_back(op.fill.begin(), op.fill.end());
   }
 
   void run(int64_t item) {
     const int64_t row = batch_.start + item;
     const Target& target = batch_.targets[item];
-    warping_.prepare(batch_.images[item], row);
+    warping_.prepare(batch_.images[item], row, target.height, target.width);
     colouring_.prepare(row);
     prepare_erase(row);
 
@@ -62,36 +67,43 @@ template <class Real> class Worker {
       run_frame(target);
       return;
     }
-    for_spans(target, [&](int i, int j0, int n) {
-      warping_.sample(i, j0, n, span_.data());
-      for (int k = 0; k < colouring_.count(); ++k) colouring_.apply(k, n, span_.data());
-      end_span(target, i, j0, n, span_.data());
+    for_spans(target, [&](const Span& span, int) {
+      warping_.sample(span, span_.data(), kSpan);
+      for (int k = 0; k < colouring_.count(); ++k) colouring_.apply(k, span.count(), span_.data(), kSpan);
+      end_span(target, span, span_.data());
     });
   }
 
  private:
   // With statistics: the warped frame is kept, and the ops run on it in segments that each start with an observation.
   void run_frame(const Target& target) {
-    frame_.resize(static_cast<size_t>(target.height) * target.width * settings_.channels);
-    auto at = [&](int i, int j0) {
-      return frame_.data() + (static_cast<size_t>(i) * target.width + j0) * settings_.channels;
-    };
-    for_spans(target, [&](int i, int j0, int n) { warping_.sample(i, j0, n, at(i, j0)); });
+    const size_t block = static_cast<size_t>(kSpan) * settings_.channels;
+    const int spans = span_count(target);
+    frame_.resize(block * spans);
+    auto at = [&](int number) { return frame_.data() + block * number; };
+    for_spans(target, [&](const Span& span, int number) { warping_.sample(span, at(number), kSpan); });
     const double pixels = static_cast<double>(target.height) * target.width;
     for (int k = 0; k < colouring_.count();) {
       if (colouring_.observes(k)) {
         colouring_.reset_statistics();
-        for_spans(target, [&](int i, int j0, int n) { colouring_.observe(k, n, at(i, j0)); });
+        for_spans(target, [&](const Span& span, int number) { colouring_.observe(k, span.count(), at(number), kSpan); });
         colouring_.complete(k, pixels);
       }
       int end = k + 1;
       while (end < colouring_.count() && !colouring_.observes(end)) ++end;
-      for_spans(target, [&](int i, int j0, int n) {
-        for (int op = k; op < end; ++op) colouring_.apply(op, n, at(i, j0));
+      const bool last = end == colouring_.count();
+      for_spans(target, [&](const Span& span, int number) {
+        for (int op = k; op < end; ++op) colouring_.apply(op, span.count(), at(number), kSpan);
+        if (last) end_span(target, span, at(number));
       });
       k = end;
     }
-    for_spans(target, [&](int i, int j0, int n) { end_span(target, i, j0, n, at(i, j0)); });
+  }
+
+  static int span_count(const Target& target) {
+    if (target.width > kSpan / 2) return target.height * ((target.width + kSpan - 1) / kSpan);
+    const int rows = kSpan / target.width;
+    return (target.height + rows - 1) / rows;
   }
 
   void prepare_erase(int64_t row) {
@@ -112,10 +124,10 @@ template <class Real> class Worker {
     }
   }
 
-  void end_span(const Target& target, int i, int j0, int n, Real* values) {
+  void end_span(const Target& target, const Span& span, Real* values) {
     for (const EraseStep<Real>& step : erase_)
-      kernels_.erase(step, range_, settings_.channels, target.width, i, j0, n, values);
-    kernels_.finish(finish_, n, values, target, i, j0);
+      kernels_.erase(step, range_, settings_.channels, target.width, span, values, kSpan);
+    kernels_.finish(finish_, span, values, kSpan, target);
   }
 
   const PassSettings& settings_;

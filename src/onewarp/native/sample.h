@@ -1,9 +1,12 @@
-// Samplers: a span of warped pixels, interleaved [n][C], in image units.
+// Samplers: a span of warped pixels, planar, in image units.
 //
-// A sampler is compiled for each source type and for 1 to 4 contiguous channels; C = 0 means any channel count and strides.
+// For uint8, its box sums (uint16) and float32 images of 1 to 4 packed channels they work in vectors: all bytes that a
+// pixel needs of a row come in one or a few loads of 8 bytes. C = 0 means any channel count and strides, pixel by pixel;
+// so do uint16 images, whose arithmetic is double.
 #pragma once
 
-#include "geometry.h"
+#include "simd.h"
+#include "taps.h"
 
 namespace onewarp {
 namespace {
@@ -24,115 +27,260 @@ inline Real tap(const Reader<T, C>& reader, const Warp<Real>& warp, int y, int x
   return (y | x) < 0 ? warp.fill[c] : (Real)reader.at(reader.pixel(y, x), c);
 }
 
-template <class T, int C, class Real> void sample_copy(const Warp<Real>& warp, int i, int j0, int n, Real* out) {
-  const Reader<T, C> reader{warp.source};
-  const int channels = reader.channels();
-  for (int j = 0; j < n; ++j) {
-    const uint8_t* pixel = reader.pixel(i, j0 + j);
-    for (int c = 0; c < channels; ++c) out[j * channels + c] = (Real)reader.at(pixel, c) * warp.unit;
-  }
-}
+// K neighbouring pixels of C values, for each lane at base + offset: loaded once, then taken apart.
+template <int K, int C, class T> struct Run {
+  static constexpr int bytes = K * C * (int)sizeof(T), rest = bytes % 8;
+  static constexpr int words = (bytes + 7) / 8;
+  static constexpr int read = bytes - rest + (rest == 0 ? 0 : rest <= 4 ? 4 : 8);  // bytes that are touched
+  Uints low[words], high[words];
 
-template <class T, int C, class Real> void sample_nearest(const Warp<Real>& warp, int i, int j0, int n, Real* out) {
-  const Reader<T, C> reader{warp.source};
-  const int channels = reader.channels();
-  double px[kSpan], py[kSpan];
-  int x[kSpan], y[kSpan];
-  Real unused[kSpan];
-  locate(warp.geometry, i, j0, n, px, py);
-  split(px, warp.shrink, 0.0, n, x, unused);
-  split(py, warp.shrink, 0.0, n, y, unused);
-  for (int j = 0; j < n; ++j) {
-    const int ty = border_index(y[j], warp.source.height, warp.border);
-    const int tx = border_index(x[j], warp.source.width, warp.border);
-    for (int c = 0; c < channels; ++c) out[j * channels + c] = tap(reader, warp, ty, tx, c) * warp.unit;
-  }
-}
-
-template <class Real> inline Real mix(Real a, Real b, Real weight) { return a + weight * (b - a); }
-
-template <class T, int C, class Real> void sample_bilinear(const Warp<Real>& warp, int i, int j0, int n, Real* out) {
-  const Reader<T, C> reader{warp.source};
-  const int channels = reader.channels();
-  double px[kSpan], py[kSpan];
-  int x[kSpan], y[kSpan];
-  Real fx[kSpan], fy[kSpan];
-  locate(warp.geometry, i, j0, n, px, py);
-  split(px, warp.shrink, 0.5, n, x, fx);
-  split(py, warp.shrink, 0.5, n, y, fy);
-
-  for (int j = 0; j < n;) {
-    bool inside;
-    const int end = run_end(x, y, j, n, 0, 1, warp.source, &inside);
-    if (inside) {
-      for (; j < end; ++j) {
-        const uint8_t* a = reader.pixel(y[j], x[j]);
-        const uint8_t* b = a + warp.source.row;
-        for (int c = 0; c < channels; ++c) {
-          const Real top = mix((Real)reader.at(a, c), (Real)reader.at(a + reader.column(), c), fx[j]);
-          const Real bottom = mix((Real)reader.at(b, c), (Real)reader.at(b + reader.column(), c), fx[j]);
-          out[j * channels + c] = mix(top, bottom, fy[j]) * warp.unit;
-        }
-      }
-      continue;
+  ONEWARP_INLINE Run(const uint8_t* base, const int32_t* offset) {
+#pragma GCC unroll 8
+    for (int w = 0; w < words; ++w) {
+      if (w == words - 1 && rest != 0 && rest <= 4)
+        low[w] = gather32(base + 8 * w, offset);
+      else
+        gather64(base + 8 * w, offset, &low[w], &high[w]);
     }
-    for (; j < end; ++j) {
-      int ty[2], tx[2];
-      for (int k = 0; k < 2; ++k) {
-        ty[k] = border_index(y[j] + k, warp.source.height, warp.border);
-        tx[k] = border_index(x[j] + k, warp.source.width, warp.border);
+  }
+  // Value e of the run, e = pixel * C + channel; a constant wherever this is called.
+  ONEWARP_INLINE Floats value(int e) const {
+    const int byte = e * (int)sizeof(T), shift = byte % 4 * 8;
+    const Uints word = byte % 8 < 4 ? low[byte / 8] : high[byte / 8];
+    if (sizeof(T) == 4) return (Floats)word;
+    const uint32_t mask = sizeof(T) == 1 ? 0xffu : 0xffffu;
+    return to_floats(shift + 8 * (int)sizeof(T) == 32 ? word >> shift : (word >> shift) & mask);
+  }
+};
+
+// Taps k of an axis that lie at a clamped position: which of `run` loaded pixels stands for tap `t`, or none (the fill).
+ONEWARP_INLINE Ints loaded_at(const int32_t* first, int t, int largest) {
+  const Ints x = load_vector<Ints>(first);
+  const Ints low = Ints{} + 0, high = Ints{} + largest;
+  const Ints clamped = x > low ? (x < high ? x : high) : low;
+  return x + t - clamped;
+}
+
+// The care that the vector of pixels from k on needs.
+template <class Real> ONEWARP_INLINE int care_of(const Taps<Real>& taps, int k) {
+  if (taps.cares == kInside) return kInside;
+  int care = 0;
+  for (int lane = 0; lane < kLanes; ++lane) care |= taps.care[k + lane];
+  return care;
+}
+
+template <class Real> ONEWARP_INLINE Real mix(Real a, Real b, Real weight) { return a + weight * (b - a); }
+
+// One pixel, tap by tap: whatever the border and the strides.
+template <class T, int C, class Real>
+inline void bilinear_pixel(const Warp<Real>& warp, const Taps<Real>& taps, int k, Real* out, int stride) {
+  const Reader<T, C> reader{warp.source};
+  int y[2], x[2];
+  for (int t = 0; t < 2; ++t) {
+    y[t] = border_index(taps.y[k] + t, warp.source.height, warp.border);
+    x[t] = border_index(taps.x[k] + t, warp.source.width, warp.border);
+  }
+  for (int c = 0; c < reader.channels(); ++c) {
+    const Real top = mix(tap(reader, warp, y[0], x[0], c), tap(reader, warp, y[0], x[1], c), taps.fx[k]);
+    const Real bottom = mix(tap(reader, warp, y[1], x[0], c), tap(reader, warp, y[1], x[1], c), taps.fx[k]);
+    out[c * stride + k] = mix(top, bottom, taps.fy[k]) * warp.unit;
+  }
+}
+
+// A vector of pixels. With kFilled some taps lie outside a constant border: they are replaced, not branched on.
+template <class T, int C, int care>
+ONEWARP_INLINE void bilinear_vector(const Warp<float>& warp, const Taps<float>& taps, int k, float* out, int stride) {
+  const Run<2, C, T> top(warp.source.data, taps.offset + k), bottom(warp.source.data + warp.source.row, taps.offset + k);
+  const Floats fx = load_vector<Floats>(taps.fx + k), fy = load_vector<Floats>(taps.fy + k);
+  Ints x0{}, x1{}, y0{}, y1{};
+  if (care == kFilled) {
+    x0 = loaded_at(taps.x + k, 0, warp.source.width - 2);
+    y0 = loaded_at(taps.y + k, 0, warp.source.height - 2);
+    x1 = x0 + 1;
+    y1 = y0 + 1;
+  }
+#pragma GCC unroll 4
+  for (int c = 0; c < C; ++c) {
+    Floats a = top.value(c), b = top.value(C + c), d = bottom.value(c), e = bottom.value(C + c);
+    if (care == kFilled) {
+      const Floats fill = splat(warp.fill[c]);
+      const Floats a0 = a, b0 = b, d0 = d, e0 = e;
+      const Floats top0 = select(x0 == 0, a0, select(x0 == 1, b0, fill)), top1 = select(x1 == 0, a0, select(x1 == 1, b0, fill));
+      const Floats low0 = select(x0 == 0, d0, select(x0 == 1, e0, fill)), low1 = select(x1 == 0, d0, select(x1 == 1, e0, fill));
+      a = select(y0 == 0, top0, select(y0 == 1, low0, fill));
+      b = select(y0 == 0, top1, select(y0 == 1, low1, fill));
+      d = select(y1 == 0, top0, select(y1 == 1, low0, fill));
+      e = select(y1 == 0, top1, select(y1 == 1, low1, fill));
+    }
+    store_vector(out + c * stride + k, mix(mix(a, b, fx), mix(d, e, fx), fy) * splat(warp.unit));
+  }
+}
+
+template <class T, int C, class Real> void sample_bilinear(const Warp<Real>& warp, const Span& span, Real* out, int stride) {
+  constexpr bool vectors = sizeof(Real) == 4 && C > 0;
+  double px[kSpan], py[kSpan];
+  Taps<Real> taps;
+  const int n = span.count();
+  locate(warp.geometry, span, px, py);
+  split_axis(px, n, warp.shrink, 0.5, warp.source.width, warp.border, taps.x, taps.fx);
+  split_axis(py, n, warp.shrink, 0.5, warp.source.height, warp.border, taps.y, taps.fy);
+  if constexpr (vectors) {
+    place_taps(warp.source, warp.border, 0, 2, Run<2, C, T>::read, n, taps);
+    pad_taps(n, kLanes, taps);
+    for (int k = 0; k < n; k += kLanes) {
+      const int care = care_of(taps, k);
+      if (care == kInside)
+        bilinear_vector<T, C, kInside>(warp, taps, k, out, stride);
+      else if (care == kFilled)
+        bilinear_vector<T, C, kFilled>(warp, taps, k, out, stride);
+      else
+        for (int at = k; at < n && at < k + kLanes; ++at) bilinear_pixel<T, C>(warp, taps, at, out, stride);
+    }
+  } else {
+    for (int k = 0; k < n; ++k) bilinear_pixel<T, C>(warp, taps, k, out, stride);
+  }
+}
+
+template <class T, int C, class Real> void sample_nearest(const Warp<Real>& warp, const Span& span, Real* out, int stride) {
+  constexpr bool vectors = sizeof(Real) == 4 && C > 0;
+  double px[kSpan], py[kSpan];
+  Taps<Real> taps;
+  const int n = span.count();
+  const Reader<T, C> reader{warp.source};
+  locate(warp.geometry, span, px, py);
+  split_plain(px, n, warp.shrink, 0.0, taps.x, taps.fx);
+  split_plain(py, n, warp.shrink, 0.0, taps.y, taps.fy);
+  if (warp.border != Border::constant) {
+    for (int k = 0; k < n; ++k) {
+      taps.x[k] = border_index(taps.x[k], warp.source.width, warp.border);
+      taps.y[k] = border_index(taps.y[k], warp.source.height, warp.border);
+    }
+  }
+  if constexpr (vectors) {
+    place_taps(warp.source, warp.border, 0, 1, Run<1, C, T>::read, n, taps);
+    pad_taps(n, kLanes, taps);
+  }
+  for (int k = 0; k < n; k += kLanes) {
+    if constexpr (vectors) {
+      const int care = care_of(taps, k);
+      if (care != kSlow && care != (kSlow | kFilled)) {
+        const Run<1, C, T> pixel(warp.source.data, taps.offset + k);
+        const Ints there = (loaded_at(taps.x + k, 0, warp.source.width - 1) == 0) &
+                           (loaded_at(taps.y + k, 0, warp.source.height - 1) == 0);
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c)
+          store_vector(out + c * stride + k, select(there, pixel.value(c), splat(warp.fill[c])) * splat(warp.unit));
+        continue;
       }
-      for (int c = 0; c < channels; ++c) {
-        const Real top = mix(tap(reader, warp, ty[0], tx[0], c), tap(reader, warp, ty[0], tx[1], c), fx[j]);
-        const Real bottom = mix(tap(reader, warp, ty[1], tx[0], c), tap(reader, warp, ty[1], tx[1], c), fx[j]);
-        out[j * channels + c] = mix(top, bottom, fy[j]) * warp.unit;
-      }
+    }
+    for (int at = k; at < n && at < k + kLanes; ++at) {
+      const int y = border_index(taps.y[at], warp.source.height, warp.border);
+      const int x = border_index(taps.x[at], warp.source.width, warp.border);
+      for (int c = 0; c < reader.channels(); ++c) out[c * stride + at] = tap(reader, warp, y, x, c) * warp.unit;
     }
   }
 }
 
 // Keys' cubic convolution, a = -0.5, through values at -1, 0, 1, 2, at distance t in [0, 1) from 0. Written as steps
 // away from the value at 0 (the weights sum to 1), so that a flat image stays flat to the last bit.
-template <class Real> struct Cubic {
-  Real before, after, beyond;  // weights of -1, 1, 2
-  explicit Cubic(Real t)
-      : before((((Real)-0.5 * t + 1) * t - (Real)0.5) * t),
-        after((((Real)-1.5 * t + 2) * t + (Real)0.5) * t),
-        beyond(((Real)0.5 * t - (Real)0.5) * t * t) {}
-  Real operator()(const Real v[4]) const {
+template <class V> struct Cubic {
+  V before, after, beyond;  // weights of -1, 1, 2
+  template <class Real>
+  ONEWARP_INLINE Cubic(V t, Real half)
+      : before(((-half * t + 1) * t - half) * t),
+        after(((-(3 * half) * t + 2) * t + half) * t),
+        beyond((half * t - half) * t * t) {}
+  ONEWARP_INLINE V operator()(const V v[4]) const {
     return v[1] + (before * (v[0] - v[1]) + after * (v[2] - v[1]) + beyond * (v[3] - v[1]));
   }
 };
 
-template <class T, int C, class Real> void sample_bicubic(const Warp<Real>& warp, int i, int j0, int n, Real* out) {
+template <class T, int C, class Real>
+inline void bicubic_pixel(const Warp<Real>& warp, const Taps<Real>& taps, int k, Real* out, int stride) {
   const Reader<T, C> reader{warp.source};
-  const int channels = reader.channels();
-  double px[kSpan], py[kSpan];
-  int x[kSpan], y[kSpan];
-  Real fx[kSpan], fy[kSpan];
-  locate(warp.geometry, i, j0, n, px, py);
-  split(px, warp.shrink, 0.5, n, x, fx);
-  split(py, warp.shrink, 0.5, n, y, fy);
+  const Cubic<Real> along_x(taps.fx[k], (Real)0.5), along_y(taps.fy[k], (Real)0.5);
+  int y[4], x[4];
+  for (int t = 0; t < 4; ++t) {
+    y[t] = border_index(taps.y[k] - 1 + t, warp.source.height, warp.border);
+    x[t] = border_index(taps.x[k] - 1 + t, warp.source.width, warp.border);
+  }
+  for (int c = 0; c < reader.channels(); ++c) {
+    Real lines[4];
+    for (int r = 0; r < 4; ++r) {
+      Real values[4];
+      for (int t = 0; t < 4; ++t) values[t] = tap(reader, warp, y[r], x[t], c);
+      lines[r] = along_x(values);
+    }
+    out[c * stride + k] = along_y(lines) * warp.unit;
+  }
+}
 
-  for (int j = 0; j < n;) {
-    bool inside;
-    const int end = run_end(x, y, j, n, -1, 2, warp.source, &inside);
-    for (; j < end; ++j) {
-      const Cubic<Real> along_x(fx[j]), along_y(fy[j]);
-      int ty[4], tx[4];
-      for (int k = 0; k < 4; ++k) {
-        ty[k] = inside ? y[j] - 1 + k : border_index(y[j] - 1 + k, warp.source.height, warp.border);
-        tx[k] = inside ? x[j] - 1 + k : border_index(x[j] - 1 + k, warp.source.width, warp.border);
+template <class T, int C>
+ONEWARP_INLINE void bicubic_vector(const Warp<float>& warp, const Taps<float>& taps, int k, float* out, int stride) {
+  const Floats t = load_vector<Floats>(taps.fx + k), u = load_vector<Floats>(taps.fy + k);
+  const Cubic<Floats> along_x(t, 0.5f), along_y(u, 0.5f);
+  Floats lines[C][4];
+#pragma GCC unroll 4
+  for (int r = 0; r < 4; ++r) {
+    const Run<4, C, T> row(warp.source.data + r * warp.source.row, taps.offset + k);
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) {
+      const Floats values[4] = {row.value(c), row.value(C + c), row.value(2 * C + c), row.value(3 * C + c)};
+      lines[c][r] = along_x(values);
+    }
+  }
+#pragma GCC unroll 4
+  for (int c = 0; c < C; ++c) store_vector(out + c * stride + k, along_y(lines[c]) * splat(warp.unit));
+}
+
+template <class T, int C, class Real> void sample_bicubic(const Warp<Real>& warp, const Span& span, Real* out, int stride) {
+  constexpr bool vectors = sizeof(Real) == 4 && C > 0;
+  double px[kSpan], py[kSpan];
+  Taps<Real> taps;
+  const int n = span.count();
+  locate(warp.geometry, span, px, py);
+  split_plain(px, n, warp.shrink, 0.5, taps.x, taps.fx);
+  split_plain(py, n, warp.shrink, 0.5, taps.y, taps.fy);
+  if constexpr (vectors) {
+    place_taps(warp.source, warp.border, -1, 4, Run<4, C, T>::read, n, taps);
+    pad_taps(n, kLanes, taps);
+  }
+  for (int k = 0; k < n; k += kLanes) {
+    if constexpr (vectors) {
+      if (care_of(taps, k) == kInside) {
+        bicubic_vector<T, C>(warp, taps, k, out, stride);
+        continue;
       }
-      for (int c = 0; c < channels; ++c) {
-        Real lines[4];
-        for (int r = 0; r < 4; ++r) {
-          Real taps[4];
-          for (int k = 0; k < 4; ++k) taps[k] = tap(reader, warp, ty[r], tx[k], c);
-          lines[r] = along_x(taps);
-        }
-        out[j * channels + c] = along_y(lines) * warp.unit;
+    }
+    for (int at = k; at < n && at < k + kLanes; ++at) bicubic_pixel<T, C>(warp, taps, at, out, stride);
+  }
+}
+
+// The identity: rows as they are.
+template <class T, int C, class Real> void sample_copy(const Warp<Real>& warp, const Span& span, Real* out, int stride) {
+  const Reader<T, C> reader{warp.source};
+  for (int i = 0, k = 0; i < span.rows; ++i, k += span.columns) {
+    const uint8_t* from = reader.pixel(span.i + i, span.j);
+    int j = 0;
+#ifdef ONEWARP_BYTE_SHUFFLE
+    if constexpr (sizeof(T) == 1 && C == 3 && sizeof(Real) == 4) {
+      // Sixteen bytes are read for every four pixels: the last few are left to the loop below.
+      uint32_t rgb[kSpan];
+      for (; j + 6 <= span.columns; j += 4) {
+        Bytes16 bytes;
+        memcpy(&bytes, from + 3 * j, 16);
+        bytes = spread_rgb(bytes);
+        memcpy(rgb + j, &bytes, 16);
       }
+      for (int c = 0; c < 3; ++c) {
+        Real* to = out + c * stride + k;
+        for (int p = 0; p < j; ++p) to[p] = (Real)(int)((rgb[p] >> (8 * c)) & 0xffu) * warp.unit;
+      }
+    }
+#endif
+    for (int c = 0; c < reader.channels(); ++c) {
+      Real* to = out + c * stride + k;
+      for (int p = j; p < span.columns; ++p) to[p] = (Real)reader.at(from + p * reader.column(), c) * warp.unit;
     }
   }
 }

@@ -17,7 +17,7 @@ enum class Interpolation : uint8_t { nearest, bilinear, bicubic };
 enum class Border : uint8_t { constant, nearest, reflect, wrap };
 enum class ColourKind : uint8_t { affine, table, hue, autocontrast, equalize };
 
-// Row kernels work on spans of at most this many pixels of one row, so that their buffers stay in the L1 cache.
+// Kernels work on spans of at most this many pixels, so that their buffers stay in the L1 cache.
 constexpr int kSpan = 256;
 // Longest side of an image: coordinates are clamped to it before they become integers.
 constexpr double kFar = 1e8;
@@ -30,6 +30,18 @@ template <class Byte> struct Strided {
 };
 using Image = Strided<const uint8_t>;
 using Target = Strided<uint8_t>;
+
+// A run of output pixels: part of one row, or several whole rows of a narrow image. Pixel k of it lies at
+// (i + k / columns, j + k % columns). Values of a span are planar: channel c from values + c * stride.
+struct Span {
+  int i, j, columns, rows;
+  int count() const { return columns * rows; }
+};
+
+// A rectangle of pixels, half-open.
+struct Part {
+  int top, bottom, left, right;
+};
 
 // A displacement field [gh, gw, 2] (dx, dy in pixels) over a frame of frame_w x frame_h pixels, corner to corner.
 struct Field {
@@ -96,7 +108,6 @@ template <class Real> struct Finish {
   Range<Real> range;
   const Real* scale;
   const Real* offset;
-  bool plain;  // every scale is 1 and every offset 0
   Dtype dtype;
 };
 

@@ -1,6 +1,7 @@
 // The warp of one sample, made ready for the samplers: geometry, reduced source, fill, choice of sampler.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -22,10 +23,10 @@ inline bool centre_to_centre(const Geometry& geometry) {
 template <class Real> class Warping {
  public:
   Warping(const PassSettings& settings, const PassParams& params, Dtype dtype)
-      : settings_(settings), params_(params), dtype_(dtype), kernels_(kernels<Real>()), fill_(settings.fill.size()) {}
+      : settings_(settings), params_(params), dtype_(dtype), kernels_(kernels(Real())), fill_(settings.fill.size()) {}
 
   // Sets up sample `row` of the parameters with its image; both must outlive the calls of sample().
-  void prepare(const Image& image, int64_t row) {
+  void prepare(const Image& image, int64_t row, int out_height, int out_width) {
     const bool identity = params_.warp.matrices == nullptr;
     const int r = params_.reduction ? params_.reduction[row] : 1;
     const bool sums = r > 1 && dtype_ != Dtype::float32;
@@ -42,14 +43,14 @@ template <class Real> class Warping {
     Dtype source = dtype_;
     if (r > 1) {
       source = dtype_ == Dtype::uint8 ? Dtype::uint16 : dtype_ == Dtype::uint16 ? Dtype::sum32 : Dtype::float32;
-      warp_.source = reduced(image, r, source);
+      warp_.source = reduced(image, r, source, visited(geometry, r, image, out_height, out_width));
     }
     const ptrdiff_t size = item_size(source);
     const bool packed = warp_.source.channel == size && warp_.source.column == size * settings_.channels;
     sampler_ = kernels_.sampler(sampling, source, settings_.channels, packed);
   }
 
-  void sample(int i, int j0, int n, Real* out) const { sampler_(warp_, i, j0, n, out); }
+  void sample(const Span& span, Real* out, int stride) const { sampler_(warp_, span, out, stride); }
 
  private:
   static ptrdiff_t item_size(Dtype dtype) {
@@ -65,11 +66,33 @@ template <class Real> class Warping {
     return Sampling::bilinear;
   }
 
-  Image reduced(const Image& image, int r, Dtype dtype) {
+  // The part of the reduced image that sampling an out_height x out_width frame can read: what lies between the corners'
+  // sources, with room for the taps. All of it where that is not known.
+  Part visited(const Geometry& geometry, int r, const Image& image, int out_height, int out_width) const {
+    const int height = (image.height + r - 1) / r, width = (image.width + r - 1) / r;
+    const Part all{0, height, 0, width};
+    const float* m = geometry.matrices;
+    if (geometry.field_count > 0 || m[6] != 0 || m[7] != 0 || m[8] != 1) return all;
+    double low[2], high[2];
+    for (int axis = 0; axis < 2; ++axis) {  // x, y
+      const double a = m[3 * axis] * static_cast<double>(out_width), b = m[3 * axis + 1] * static_cast<double>(out_height);
+      low[axis] = (m[3 * axis + 2] + std::min(a, 0.0) + std::min(b, 0.0)) / r - 3;
+      high[axis] = (m[3 * axis + 2] + std::max(a, 0.0) + std::max(b, 0.0)) / r + 3;
+    }
+    const bool repeats = settings_.border == Border::reflect || settings_.border == Border::wrap;
+    if (repeats && (low[0] < 0 || low[1] < 0 || high[0] > width || high[1] > height)) return all;
+    auto within = [](double v, int most) { return static_cast<int>(std::min(std::max(v, 0.0), static_cast<double>(most))); };
+    Part part{within(low[1], height - 1), within(high[1], height), within(low[0], width - 1), within(high[0], width)};
+    part.bottom = std::max(part.bottom, part.top + 1);  // the edge is read where everything lies outside
+    part.right = std::max(part.right, part.left + 1);
+    return part;
+  }
+
+  Image reduced(const Image& image, int r, Dtype dtype, const Part& part) {
     const int height = (image.height + r - 1) / r, width = (image.width + r - 1) / r;
     const ptrdiff_t channel = item_size(dtype), column = channel * image.channels, row = column * width;
     buffer_.resize(static_cast<size_t>(row) * height);
-    kernels_.reduce(dtype_, image, r, {buffer_.data(), height, width, image.channels, row, column, channel});
+    kernels_.reduce(dtype_, image, r, {buffer_.data(), height, width, image.channels, row, column, channel}, part);
     return {buffer_.data(), height, width, image.channels, row, column, channel};
   }
 

@@ -1,0 +1,67 @@
+// Which instruction set's kernels run on this machine.
+#include "isa.h"
+
+#include <cstdlib>
+#include <stdexcept>
+
+#include "kernels.h"
+
+namespace onewarp {
+namespace {
+
+struct Candidate {
+  const char* name;
+  KernelSet (*kernels)();
+  bool runs;
+};
+
+// Best first.
+std::vector<Candidate> candidates() {
+#if defined(ONEWARP_X86)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  return {{"avx512", kernels_avx512, avx512}, {"avx2", kernels_avx2, avx2}, {"plain", kernels_plain, true}};
+#else
+  return {{"plain", kernels_plain, true}};
+#endif
+}
+
+const Candidate& chosen() {
+  static const Candidate choice = [] {
+    const char* wanted = std::getenv("ONEWARP_ISA");
+    const std::string name = wanted ? wanted : "";
+    std::string runnable;
+    for (const Candidate& candidate : candidates()) {
+      if (!candidate.runs) continue;
+      if (name.empty() || name == candidate.name) return candidate;
+      runnable += (runnable.empty() ? "" : ", ") + std::string(candidate.name);
+    }
+    throw std::runtime_error("ONEWARP_ISA=" + name + " cannot run here; unset it, or choose among " + runnable);
+  }();
+  return choice;
+}
+
+}  // namespace
+
+const Kernels<float>& kernels(float) {
+  static const KernelSet set = chosen().kernels();
+  return *set.single;
+}
+
+const Kernels<double>& kernels(double) {
+  static const KernelSet set = chosen().kernels();
+  return *set.precise;
+}
+
+std::string isa() { return chosen().name; }
+
+std::vector<std::string> runnable_isas() {
+  std::vector<std::string> names;
+  for (const Candidate& candidate : candidates())
+    if (candidate.runs) names.push_back(candidate.name);
+  return names;
+}
+
+}  // namespace onewarp

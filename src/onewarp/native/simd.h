@@ -1,0 +1,134 @@
+// The vector layer: GCC and Clang vectors, as wide as the instruction set that a file is compiled for.
+//
+// 64 bytes with AVX-512, 32 with AVX2, else 16, which every x86-64 (and any other machine, by the compiler) has. What
+// the compiler cannot find by itself stands here: gathers, shuffles, tests of lanes.
+#pragma once
+
+#include "types.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace onewarp {
+namespace {
+
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+constexpr int kVector = 64;
+#elif defined(__AVX2__)
+constexpr int kVector = 32;
+#else
+constexpr int kVector = 16;
+#endif
+constexpr int kLanes = kVector / 4;
+
+typedef float Floats __attribute__((vector_size(kVector)));
+typedef int32_t Ints __attribute__((vector_size(kVector)));
+typedef uint32_t Uints __attribute__((vector_size(kVector)));
+typedef uint64_t Longs __attribute__((vector_size(kVector)));
+
+#define ONEWARP_INLINE inline __attribute__((always_inline))
+
+template <class V, class T> ONEWARP_INLINE V load_vector(const T* p) {
+  V v;
+  memcpy(&v, p, sizeof(V));
+  return v;
+}
+template <class V, class T> ONEWARP_INLINE void store_vector(T* p, V v) { memcpy(p, &v, sizeof(V)); }
+
+ONEWARP_INLINE Floats splat(float v) { return v - Floats{}; }
+ONEWARP_INLINE Floats select(Ints mask, Floats yes, Floats no) { return mask ? yes : no; }
+ONEWARP_INLINE Floats to_floats(Uints v) { return __builtin_convertvector((Ints)v, Floats); }
+ONEWARP_INLINE Floats clamp(Floats v, Floats low, Floats high) {
+  v = v > low ? v : low;
+  return v < high ? v : high;
+}
+
+// Compile-time lane numbers for shuffles.
+template <int... I> struct Seq {};
+template <int N, int... I> struct MakeSeq : MakeSeq<N - 1, N - 1, I...> {};
+template <int... I> struct MakeSeq<0, I...> {
+  typedef Seq<I...> type;
+};
+typedef typename MakeSeq<kLanes>::type Lanes;
+typedef typename MakeSeq<kLanes / 2>::type HalfLanes;
+
+// An offset in a register of its own. The asm hides from the compiler that offsets lie side by side in memory: it would
+// load them as a vector, only to take that apart again.
+ONEWARP_INLINE ptrdiff_t alone(int32_t offset) {
+  ptrdiff_t value = offset;
+  __asm__("" : "+r"(value));
+  return value;
+}
+
+template <class V, class T, int... I> ONEWARP_INLINE V gather(const uint8_t* base, const int32_t* offset, Seq<I...>) {
+  return V{load<T>(base + alone(offset[I]))...};
+}
+
+template <int... I> ONEWARP_INLINE Uints evens(Uints a, Uints b, Seq<I...>) {
+  return __builtin_shufflevector(a, b, (2 * I)...);
+}
+template <int... I> ONEWARP_INLINE Uints odds(Uints a, Uints b, Seq<I...>) {
+  return __builtin_shufflevector(a, b, (2 * I + 1)...);
+}
+
+// The 4 bytes at base + offset[k], for each lane k.
+ONEWARP_INLINE Uints gather32(const uint8_t* base, const int32_t* offset) {
+  return gather<Uints, uint32_t>(base, offset, Lanes());
+}
+
+// The 8 bytes at base + offset[k], for each lane k, as their lower and upper halves. Ordinary loads: on the machines that
+// were measured they are faster than gather instructions.
+ONEWARP_INLINE void gather64(const uint8_t* base, const int32_t* offset, Uints* low, Uints* high) {
+  const Longs a = gather<Longs, uint64_t>(base, offset, HalfLanes());
+  const Longs b = gather<Longs, uint64_t>(base, offset + kLanes / 2, HalfLanes());
+  *low = evens((Uints)a, (Uints)b, Lanes());
+  *high = odds((Uints)a, (Uints)b, Lanes());
+}
+
+// Lane m of vector k of the interleaved r g b r g b ...: which channel and which pixel it holds.
+constexpr int rgb_channel(int k, int m) { return (k * kLanes + m) % 3; }
+constexpr int rgb_pixel(int k, int m) { return (k * kLanes + m) / 3; }
+
+template <int K, class V, int... I> ONEWARP_INLINE V interleave3_part(V r, V g, V b, Seq<I...>) {
+  const V rg = __builtin_shufflevector(r, g, (rgb_channel(K, I) == 1 ? kLanes + rgb_pixel(K, I) : rgb_pixel(K, I))...);
+  return __builtin_shufflevector(rg, b, (rgb_channel(K, I) == 2 ? kLanes + rgb_pixel(K, I) : I)...);
+}
+// r0 g0 b0 r1 g1 b1 ... as three vectors at `to`.
+template <class V, class T> ONEWARP_INLINE void store_interleaved3(T* to, V r, V g, V b) {
+  store_vector(to, interleave3_part<0>(r, g, b, Lanes()));
+  store_vector(to + kLanes, interleave3_part<1>(r, g, b, Lanes()));
+  store_vector(to + 2 * kLanes, interleave3_part<2>(r, g, b, Lanes()));
+}
+
+template <class V, int... I> ONEWARP_INLINE V zip_low(V a, V b, Seq<I...>) {
+  return __builtin_shufflevector(a, b, (I % 2 ? kLanes + I / 2 : I / 2)...);
+}
+template <class V, int... I> ONEWARP_INLINE V zip_high(V a, V b, Seq<I...>) {
+  return __builtin_shufflevector(a, b, (kLanes / 2 + (I % 2 ? kLanes + I / 2 : I / 2))...);
+}
+// r0 g0 b0 a0 r1 ... as four vectors at `to`.
+template <class V, class T> ONEWARP_INLINE void store_interleaved4(T* to, V r, V g, V b, V a) {
+  const V rb0 = zip_low(r, b, Lanes()), rb1 = zip_high(r, b, Lanes());
+  const V ga0 = zip_low(g, a, Lanes()), ga1 = zip_high(g, a, Lanes());
+  store_vector(to, zip_low(rb0, ga0, Lanes()));
+  store_vector(to + kLanes, zip_high(rb0, ga0, Lanes()));
+  store_vector(to + 2 * kLanes, zip_low(rb1, ga1, Lanes()));
+  store_vector(to + 3 * kLanes, zip_high(rb1, ga1, Lanes()));
+}
+
+typedef uint8_t Bytes16 __attribute__((vector_size(16)));
+
+// Four pixels of 3 bytes at the start of 16 bytes -> four of 4 bytes (the last one 0), and back.
+#if defined(__SSSE3__)
+ONEWARP_INLINE Bytes16 spread_rgb(Bytes16 v) {
+  return __builtin_shufflevector(v, Bytes16{}, 0, 1, 2, 16, 3, 4, 5, 16, 6, 7, 8, 16, 9, 10, 11, 16);
+}
+ONEWARP_INLINE Bytes16 squeeze_rgb(Bytes16 v) {
+  return __builtin_shufflevector(v, Bytes16{}, 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 16, 16, 16, 16);
+}
+#define ONEWARP_BYTE_SHUFFLE 1
+#endif
+
+}  // namespace
+}  // namespace onewarp
