@@ -1,6 +1,6 @@
 """The speed of onewarp on the CPU beside other libraries, in one command:
 
-    python -m benchmarks.cpu                      # everything that is installed, about an hour
+    python -m benchmarks.cpu                      # everything that is installed, less than an hour
     python -m benchmarks.cpu --only photo_jpeg    # one recipe; --only may be repeated
     python -m benchmarks.cpu --quick              # a smoke test of a few minutes: its figures mean nothing
     python -m benchmarks.cpu --tables FILE        # the page from a result that was kept

@@ -47,7 +47,7 @@ def area_mean(image: np.ndarray, factor: int) -> np.ndarray:
     """Mean of factor x factor pixels, float64."""
     height, width = image.shape[0] // factor, image.shape[1] // factor
     cut = image[: height * factor, : width * factor].astype(np.float64)
-    return cut.reshape(height, factor, width, factor, -1).mean(axis=(1, 3))
+    return np.asarray(cut.reshape(height, factor, width, factor, -1).mean(axis=(1, 3)))
 
 
 def lanczos(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -69,12 +69,15 @@ def lanczos(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _weights(fraction: np.ndarray, taps: np.ndarray) -> np.ndarray:
     distance = fraction[..., None] - taps
     weights = np.sinc(distance) * np.sinc(distance / LANCZOS)
-    return weights / weights.sum(axis=-1, keepdims=True)
+    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
 
 def mapped(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     w = matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2]
-    return tuple((matrix[k, 0] * x + matrix[k, 1] * y + matrix[k, 2]) / w for k in (0, 1))  # type: ignore[return-value]
+    return (
+        (matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2]) / w,
+        (matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2]) / w,
+    )
 
 
 def reference(scene: np.ndarray, total: np.ndarray, pixels: np.ndarray, reduce: int, samples: int) -> np.ndarray:
@@ -84,11 +87,11 @@ def reference(scene: np.ndarray, total: np.ndarray, pixels: np.ndarray, reduce: 
     """
     offsets = (np.arange(samples) + 0.5) / samples
     rows, columns = np.nonzero(pixels)
-    seen = 0.0
+    seen = np.zeros((len(rows), scene.shape[2]))
     for down, across in itertools.product(offsets, repeat=2):
         x, y = mapped(total, columns + across, rows + down)
-        seen = seen + lanczos(scene, x * reduce, y * reduce)
-    return np.asarray(seen) / samples**2
+        seen += lanczos(scene, x * reduce, y * reduce)
+    return seen / samples**2
 
 
 def inside(matrices: list[np.ndarray], height: int, width: int) -> np.ndarray:

@@ -206,6 +206,8 @@ def ragged(**options: Any) -> data.ArraySource:
 def test_boxes_are_padded_to_one_number() -> None:
     batch = Batches(ragged(), POLICY, 3, shuffle=False).batch(0, 0)
     assert batch["bounding_boxes"]["boxes"].shape == (3, 2, 4)
+    unmoved = Batches(ragged(), ow.Policy([ow.Brightness(0.1)]), 3, shuffle=False).batch(0, 0)["bounding_boxes"]
+    assert unmoved["labels"].tolist() == [[-1, -1], [0, -1], [0, 0]]
     wide = Batches(ragged(), POLICY, 3, shuffle=False, max_boxes=7).batch(0, 0)["bounding_boxes"]
     assert wide["labels"].shape == (3, 7) and (wide["labels"][0] == -1).all()
     with pytest.raises(DataError, match="image 2 of the array: 2 boxes, but max_boxes is 1"):
@@ -384,3 +386,29 @@ class TestPrefetcher:
             ahead.get()
         assert len(ahead.get().entries["images"]) == 3
         ahead.join(5)
+
+
+def test_real_images_from_a_tar_file_and_from_memory(data_dir: Path) -> None:
+    tar = data.TarSource(data_dir / "cifar10-test.tar", image_size=(32, 32)).subset(range(0, 10_000, 50))
+    policy = ow.Policy([ow.RandomCrop(28), ow.Rotate(10), ow.ColorJitter(0.2, 0.2, 0.2, 0.1), ow.Normalize("imagenet")])
+    files, memory = (Batches(source, policy, 64, seed=4) for source in (tar, tar.in_memory()))
+    ahead = prefetch_batches(files, 1, 0, len(files), 4, None)
+    for index in range(len(files)):
+        same(ahead.get().entries, memory.batch(1, index))
+
+
+def test_real_images_with_masks_are_cut_from_the_same_place(data_dir: Path) -> None:
+    """A crop without interpolation holds only pairs of colour and class that the original has."""
+    pairs = data.PairSource(data_dir / "camvid" / "val", data_dir / "camvid" / "valannot")
+    batches = Batches(pairs, ow.Policy([ow.RandomCrop(96), ow.HorizontalFlip(), ow.Rotate90()]), 4)
+    batch = batches.batch(0, 0)
+
+    def pairs_of(image: np.ndarray, mask: np.ndarray) -> set[bytes]:
+        joined = np.concatenate([image, mask[..., None]], axis=-1).reshape(-1, 4)
+        return {row.tobytes() for row in np.unique(joined, axis=0)}
+
+    for slot, row in enumerate(batches.indices(0, 0)):
+        original = pairs_of(pairs[row]["images"], pairs[row]["segmentation_masks"])
+        cut = pairs_of(batch["images"][slot], batch["segmentation_masks"][slot])
+        assert cut <= original
+        assert not pairs_of(batch["images"][slot], np.roll(batch["segmentation_masks"][slot], 9, axis=1)) <= original

@@ -99,12 +99,17 @@ def test_orientation_is_applied(kind: str, orientation: int) -> None:
     with Image.open(io.BytesIO(encode(RGB, kind, **options))) as stored:
         # The definition, from the EXIF standard's table: where row 0 and column 0 of the stored image are shown.
         stored_pixels = np.array(stored.convert("RGB"))
-    transpose = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
-    }.get(orientation)  # fmt: skip
+    turns = (
+        Image.Transpose.FLIP_LEFT_RIGHT,
+        Image.Transpose.ROTATE_180,
+        Image.Transpose.FLIP_TOP_BOTTOM,
+        Image.Transpose.TRANSPOSE,
+        Image.Transpose.ROTATE_270,
+        Image.Transpose.TRANSVERSE,
+        Image.Transpose.ROTATE_90,
+    )
     shown = Image.fromarray(stored_pixels)
-    expected = np.array(shown if transpose is None else shown.transpose(transpose))
+    expected = np.array(shown if orientation == 1 else shown.transpose(turns[orientation - 2]))
     encoded = EncodedImage(data, "x")
     assert read_header(data).orientation == orientation
     assert encoded.shape == expected.shape

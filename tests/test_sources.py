@@ -5,6 +5,7 @@ refused.
 from __future__ import annotations
 
 import pickle
+import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
@@ -246,7 +247,7 @@ def test_files_are_named_when_they_cannot_be_read(folder: Path) -> None:
 
 def test_image_size_is_checked(folder: Path) -> None:
     assert data.FolderSource(folder, image_size=(12, 18)).image_shape == (12, 18, 3)
-    with pytest.raises(DataError, match=r"000\.png: the image is 12 x 18 pixels, but image_size is 18 x 12"):
+    with pytest.raises(DataError, match=r"000\.png: the image is 12 x 18 pixels, image_size 18 x 12"):
         data.FolderSource(folder, image_size=(18, 12))[0]
 
 
@@ -400,6 +401,14 @@ def test_cifar10_from_folders_and_tar_files(tmp_path: Path) -> None:
         source = data.Cifar10Source(path, "test")
         check(source, 10)
         np.testing.assert_array_equal(source.gather(np.arange(10))["images"], expected)
+
+
+@pytest.mark.parametrize(("also", "code"), [("", 0), ("import keras; ", 1)])
+def test_data_does_not_import_keras(also: str, code: int) -> None:
+    """Nor any backend; the second case shows that the first one can fail."""
+    check_imports = "import sys; sys.exit(bool({'keras', 'jax', 'tensorflow', 'torch'} & set(sys.modules)))"
+    command = f"{also}import onewarp.data, onewarp.data.batches, onewarp.data.prefetch; {check_imports}"
+    assert subprocess.run([sys.executable, "-c", command], capture_output=True, check=False).returncode == code
 
 
 def test_orientation_reaches_samples(tmp_path: Path) -> None:

@@ -105,11 +105,14 @@ def paint_mask(image: np.ndarray, mask: np.ndarray, strength: float = 0.45) -> n
 def paint_boxes(image: np.ndarray, boxes: np.ndarray, labels: Sequence[int] | np.ndarray) -> np.ndarray:
     """An RGB image with boxes [k, 4] (corners in its pixels) in the colours of their labels [k]; -1 is padding."""
     picture = image.copy()
-    for (x1, y1, x2, y2), label in zip(np.asarray(boxes, np.float64), np.asarray(labels), strict=True):
+    edges = np.clip(np.rint(np.asarray(boxes, np.float64)), 0, np.tile(image.shape[1::-1], 2)).astype(int)
+    for (left, top, right, bottom), label in zip(edges, np.asarray(labels), strict=True):
         if label < 0:
             continue
-        corners = _fixed(np.array([[x1 + 1, y1 + 1], [x2 - 1, y2 - 1]]))  # a line of two pixels, inside the box
-        cv2.rectangle(picture, corners[0], corners[1], colour(int(label)), 2, cv2.LINE_AA, SUBPIXEL)
+        region = picture[top:bottom, left:right]
+        inside = region[2:-2, 2:-2].copy()
+        region[:] = colour(int(label))
+        region[2:-2, 2:-2] = inside
     return picture
 
 

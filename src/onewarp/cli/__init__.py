@@ -1,5 +1,6 @@
-"""The command line: `onewarp train digits`, `onewarp preview`, `onewarp plan`. One function per command; its signature is the
-interface. Nothing here imports Keras, a backend or OpenCV before a command needs them, so that `--help` is quick.
+"""The command line: `onewarp train`, `preview`, `plan`. One function per command; its signature is the interface.
+
+Nothing here imports Keras, a backend or OpenCV before a command needs them, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and stop.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
 ) -> None:
     """Image augmentation for Keras 3: write a policy once, resample every image once, get the same pixels everywhere.
 
@@ -60,9 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         _print_error(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        _print_error("stopped; what was finished is in the run folder")
-        sys.exit(130)
 
 
 def _print_error(message: str) -> None:

@@ -26,17 +26,17 @@ def open_cifar10(path: Path | None, threads: int | None = None) -> tuple[Cifar10
     """
     if path is None:
         _fetch()
-    places = {"train": path, "test": path}
+    beside = path
     if path is not None and path.is_file():
-        places["test"] = path.with_name(path.name.replace("train", "test"))
-        if places["test"] == path or not places["test"].is_file():
+        beside = path.with_name(path.name.replace("train", "test"))
+        if beside == path or not beside.is_file():
             raise InputError(
                 f"{path}: one tar cannot be training and test set; name ...train....tar with ...test....tar beside it, "
                 "or the folder that has both"
             )
     opened = []
     with Progress(console=Console(), transient=True) as progress:
-        for split, place in places.items():
+        for split, place in (("train", path), ("test", beside)):
             task = progress.add_task(f"reading CIFAR-10, {split}", total=None)
 
             def show(done: int, total: int, task: object = task) -> None:

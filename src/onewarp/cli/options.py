@@ -25,21 +25,23 @@ PolicyFile = Annotated[
 ]
 EpochsOption = Annotated[int, typer.Option("--epochs", min=1, metavar="N", help="Passes over the training samples.")]
 BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, metavar="N", help="Samples per step.")]
-LearningRateOption = Annotated[float, typer.Option("--learning-rate", metavar="X", help="Adam's highest learning rate.")]
+LearningRateOption = Annotated[float, typer.Option("--learning-rate", metavar="X", help="Adam's, at its highest.")]
 ScheduleOption = Annotated[
     Schedule,
-    typer.Option("--schedule", help="Learning rate: constant; x 0.1 after 1/2 and 3/4 of the run; or half a cosine."),
+    typer.Option("--schedule", metavar="NAME", help="constant; step: x 0.1 at 1/2 and 3/4 of the run; or cosine."),
 ]
 WarmupOption = Annotated[int, typer.Option("--warmup", min=0, metavar="N", help="Epochs of linear warm-up.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of weights, order and draws; the split stays.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of weights, order and draws.")]
 BackendOption = Annotated[
-    Backend | None, typer.Option("--backend", help="Keras backend; KERAS_BACKEND, or jax, without it.")
+    Backend | None,
+    typer.Option("--backend", metavar="NAME", help="jax, tensorflow or torch; KERAS_BACKEND, or jax, without it."),
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, metavar="N", help="Of the loader; results do not depend on it.")
 ]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="The run folder; runs/NAME without it. Must be new or empty.")
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="The run folder, new or empty; runs/NAME without it."),
 ]
 TensorboardOption = Annotated[
     bool, typer.Option("--tensorboard", help="Also log numbers and augmented samples for TensorBoard.")
@@ -50,7 +52,10 @@ CompareOption = Annotated[
 
 
 def choose_backend(backend: str | None) -> str:
-    """Set KERAS_BACKEND, before Keras is imported: what was asked for, else what is set already, else jax. Returns its name.
+    """Set KERAS_BACKEND before Keras is imported: to what was asked for, else what it is already, else jax.
+
+    Returns:
+        The name of the backend.
 
     Raises:
         MissingDependency: it is not installed.
@@ -60,7 +65,7 @@ def choose_backend(backend: str | None) -> str:
     if chosen not in ("jax", "tensorflow", "torch"):
         raise InputError(f"KERAS_BACKEND is {chosen!r}; set it to jax, tensorflow or torch, or use --backend")
     if importlib.util.find_spec(chosen) is None:
-        raise MissingDependency(f"the backend {chosen} is not installed; install it with: pip install 'onewarp[{chosen}]'")
+        raise MissingDependency(f"{chosen} is not installed; install it with: pip install 'onewarp[{chosen}]'")
     if "keras" in sys.modules and sys.modules["keras"].config.backend() != chosen:
         running = sys.modules["keras"].config.backend()
         raise InputError(f"Keras runs on {running} in this process; choose {chosen} in a new one")
@@ -80,7 +85,7 @@ def read_policy(path: Path) -> Policy:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """"480x640" as (height, width). Raises InputError."""
+    """ "480x640" as (height, width). Raises InputError."""
     match = re.fullmatch(r"\s*(\d+)\s*[xX×]\s*(\d+)\s*", text)
     if match is None or not all(int(side) for side in match.groups()):
         raise InputError(f"{text!r} is not a size; write HEIGHTxWIDTH in pixels, for example 480x640")

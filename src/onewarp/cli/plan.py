@@ -7,12 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from onewarp.cli.options import read_policy, parse_size
+from onewarp.cli.options import parse_size, read_policy
 
 
 def plan(
     policy: Annotated[Path, typer.Option("--policy", metavar="FILE.yaml", help="The policy.")],
-    size: Annotated[str, typer.Option("--size", metavar="HxW", help="Height x width of the images; any = open.")] = "any",
+    size: Annotated[
+        str, typer.Option("--size", metavar="HxW", help="Height and width of the images; any: left open.")
+    ] = "any",
     channels: Annotated[int, typer.Option("--channels", min=1, help="Of the images.")] = 3,
     dtype: Annotated[Literal["uint8", "uint16", "float32"], typer.Option("--dtype", help="Of the images.")] = "uint8",
 ) -> None:

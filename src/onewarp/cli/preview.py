@@ -21,23 +21,32 @@ def preview(
     path: Annotated[str, typer.Argument(metavar="PATH", help="An image, a folder, a tar file, or the word digits.")],
     policy: Annotated[Path, typer.Option("--policy", metavar="FILE.yaml", help="The policy to look at.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="The picture to write.")] = Path("preview.png"),
-    samples: Annotated[int, typer.Option("--samples", min=1, max=100, help="Rows: samples, spread over the source.")] = 6,
-    draws: Annotated[int, typer.Option("--draws", min=1, max=50, help="Columns: draws of each, after the original.")] = 5,
+    samples: Annotated[
+        int, typer.Option("--samples", min=1, max=100, metavar="N", help="Rows, spread over the source.")
+    ] = 6,
+    draws: Annotated[
+        int, typer.Option("--draws", min=1, max=50, metavar="N", help="Columns, beside the original.")
+    ] = 5,
     masks: Annotated[
-        Path | None, typer.Option("--masks", metavar="DIR", help="Masks with the names of the images (or one mask file).")
+        Path | None,
+        typer.Option("--masks", metavar="DIR", help="Masks, named as the images (or one file for one)."),
     ] = None,
     annotations: Annotated[
         Path | None,
         typer.Option(
             "--annotations",
             metavar="FILE.json",
-            help='Boxes and points: {"a.jpg": {"boxes": [[x1, y1, x2, y2]], "labels": [0], "keypoints": [[x, y]]}}.',
+            help="Boxes and points by image: boxes (x1, y1, x2, y2), labels, keypoints (x, y).",
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Another seed draws other numbers.")] = 0,
-    side: Annotated[int, typer.Option("--side", min=16, max=2000, help="Pixels of each picture's longer side.")] = 192,
+    side: Annotated[
+        int, typer.Option("--side", min=16, max=2000, metavar="N", help="Pixels of each picture's longer side.")
+    ] = 192,
 ) -> None:
     """Write a picture of samples and what a policy makes of them, with masks, boxes and points drawn in.
+
+    Annotations look like this: {"a.jpg": {"boxes": \\[\\[x1, y1, x2, y2]], "labels": \\[3], "keypoints": \\[\\[x, y]]}}
 
     Example: [cyan]onewarp preview photos/ --policy policy.yaml --masks photos-masks/[/cyan]
     """
@@ -62,7 +71,7 @@ def preview(
 
 
 def open_source(path: Path, masks: Path | None, annotations: Path | None) -> Source:
-    """The images at `path` (a file, a folder with or without class folders, a tar file), with their targets where given.
+    """The images at `path` (a file, a folder with or without class folders, a tar file), with what targets are given.
 
     Raises:
         DataError: nothing can be read there; the message names it.
@@ -91,7 +100,7 @@ def open_source(path: Path, masks: Path | None, annotations: Path | None) -> Sou
 
 
 def read_annotations(path: Path, files: Sequence[str]) -> dict[str, Any]:
-    """Boxes and keypoints of `files` from a JSON file {file name: {"boxes", "labels", "keypoints"}}, for a `FileSource`.
+    """Boxes and keypoints of `files` for a `FileSource`, from a JSON file {name: {"boxes", "labels", "keypoints"}}.
 
     A file that is not named has none; a name may be the end of a path. Labels default to 0, visibility to 2.
 

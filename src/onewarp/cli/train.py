@@ -1,4 +1,4 @@
-"""`onewarp train`: small models on small data, with and without augmentation, into a run folder that one can look at."""
+"""`onewarp train`: small models on small data, with and without augmentation, into a run folder to look at."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from onewarp.cli.options import (
     choose_backend,
     read_policy,
 )
-from onewarp.cli.policies import cifar10_policy, digits_policy
+from onewarp.cli.policies import CIFAR10, DIGITS
 
 if TYPE_CHECKING:
     from onewarp.fit.run import Data, Settings
     from onewarp.policy import Policy
 
-train = typer.Typer(no_args_is_help=True, help="Train a small model with and without augmentation; results in a run folder.")
+train = typer.Typer(no_args_is_help=True, help="Train a small model with and without augmentation.")
 
 
 @train.command()
@@ -56,14 +56,16 @@ def digits(
 
     Example: [cyan]onewarp train digits --schedule cosine --warmup 2 --tensorboard[/cyan]
     """
+    from onewarp.data import DigitsSource, split
+    from onewarp.policy import Policy
+
     chosen = choose_backend(backend)
-    augmented = digits_policy() if policy is None else read_policy(policy)
-    import onewarp as ow
-    from onewarp.fit.run import Data, Settings
+    augmented = read_policy(policy) if policy is not None else Policy.from_dict(DIGITS)
+    from onewarp.fit.run import Data, Settings  # imports Keras, so only now
 
     settings = Settings("lenet5", epochs, batch_size, learning_rate, schedule, warmup, seed, threads)
-    rest, test = ow.split(ow.DigitsSource(), 0.2, seed=0, stratify=True)
-    data = Data("digits", *ow.split(rest, 0.2, seed=1, stratify=True), test)
+    rest, test = split(DigitsSource(), 0.2, seed=0, stratify=True)
+    data = Data("digits", *split(rest, 0.2, seed=1, stratify=True), test)
     _run(data, augmented, settings, chosen, compare, tensorboard, out)
 
 
@@ -73,7 +75,12 @@ def cifar10(
         Path | None,
         typer.Option("--data", metavar="PATH", help="Folder or tar with CIFAR-10; keras.datasets without it."),
     ] = None,
-    model: Annotated[Model, typer.Option("--model", help="63 thousand, 274 thousand or 849 thousand parameters.")] = "lenet5",
+    model: Annotated[
+        Model,
+        typer.Option(
+            "--model", metavar="NAME", help="lenet5, resnet20 or resnet29v2: 63, 274 or 849 thousand parameters."
+        ),
+    ] = "lenet5",
     policy: PolicyFile = None,
     epochs: EpochsOption = 20,
     batch_size: BatchSizeOption = 64,
@@ -89,20 +96,22 @@ def cifar10(
 ) -> None:
     """A small model on CIFAR-10: 45,000 images to train, 5,000 to validate, 10,000 to test.
 
-    PATH is a folder with the original batches, with train/ and test/, or with cifar10-train.tar and cifar10-test.tar; or
-    the training tar itself, with the test tar beside it.
+    PATH is a folder with the original batches, with train/ and test/, or with cifar10-train.tar and cifar10-test.tar;
+    or the training tar itself, with the test tar beside it.
 
     Example: [cyan]onewarp train cifar10 --data ~/cifar10 --model resnet20 --epochs 60 --schedule step[/cyan]
     """
+    from onewarp.data import split
+    from onewarp.policy import Policy
+
     chosen = choose_backend(backend)
-    augmented = cifar10_policy() if policy is None else read_policy(policy)
-    import onewarp as ow
+    augmented = read_policy(policy) if policy is not None else Policy.from_dict(CIFAR10)
     from onewarp.cli.cifar import open_cifar10
-    from onewarp.fit.run import Data, Settings
+    from onewarp.fit.run import Data, Settings  # imports Keras, so only now
 
     settings = Settings(model, epochs, batch_size, learning_rate, schedule, warmup, seed, threads)
     whole, test = open_cifar10(data, threads)
-    sources = Data("cifar10", *ow.split(whole, 0.1, seed=0, stratify=True), test)
+    sources = Data("cifar10", *split(whole, 0.1, seed=0, stratify=True), test)
     _run(sources, augmented, settings, chosen, compare, tensorboard, out)
 
 

@@ -3,11 +3,11 @@
 JPEG goes through simplejpeg (libjpeg-turbo's accurate DCT and upsampling), PNG, WebP, BMP and TIFF through OpenCV,
 and only what OpenCV reads wrongly or not at all (CMYK, Lab, YCbCr and RGBA TIFF, other formats) through Pillow.
 
-What comes out, whatever went in: [height, width, channels], RGB order, in the frame *after* the EXIF orientation (boxes,
-masks and points are expected in that frame). Values are as stored; 16-bit samples become 8-bit ones by round(v / 257),
-8-bit ones become 16-bit ones by v * 257. Grey becomes RGB by repetition, RGB becomes grey by 0.299 R + 0.587 G +
-0.114 B, alpha is dropped (not blended) for 1 and 3 channels and kept for 4, where images without alpha are opaque.
-Colour profiles and gamma chunks are not applied.
+What comes out, whatever went in: [height, width, channels], RGB order, in the frame *after* the EXIF orientation
+(boxes, masks and points are expected in that frame). Values are as stored; 16-bit samples become 8-bit ones by
+round(v / 257), 8-bit ones become 16-bit ones by v * 257. Grey becomes RGB by repetition, RGB becomes grey by 0.299 R
++ 0.587 G + 0.114 B, alpha is dropped (not blended) for 1 and 3 channels and kept for 4, where images without alpha
+are opaque. Colour profiles and gamma chunks are not applied.
 Damaged data are refused, never filled in: every warning of libjpeg counts as damage.
 """
 

@@ -130,7 +130,7 @@ class FileSource(Source):
         height, width, _ = self.image_shape
         if height is not None and shape[:2] != (height, width):
             raise DataError(
-                f"{self.name(index)}: the image is {shape[0]} x {shape[1]} pixels, but image_size is {height} x {width}; "
+                f"{self.name(index)}: the image is {shape[0]} x {shape[1]} pixels, image_size {height} x {width}; "
                 "leave image_size out, or resize the image"
             )
 
@@ -190,7 +190,7 @@ class FolderSource(FileSource):
         for name, found in by_class.items():
             if not found:
                 raise DataError(
-                    f"{Path(path) / name}: a class without images; put {KINDS} files into it, or leave it out of class_names"
+                    f"{Path(path) / name}: a class without images; add {KINDS} files, or choose class_names"
                 )
         super().__init__(by_class, **options)
 

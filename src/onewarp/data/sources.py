@@ -105,7 +105,8 @@ class ArraySource(Source):
         for index, row in enumerate(rows):
             if row.ndim != rank or (last and row.shape[-1] not in last):
                 raise InputError(
-                    f"{role}[{index}] has shape {row.shape}; expected {rank} dimensions{f', the last {last}' if last else ''}"
+                    f"{role}[{index}] has shape {row.shape}; it must have {rank} dimensions"
+                    + (f", the last of {' or '.join(map(str, last))}" if last else "")
                 )
         return rows
 
@@ -132,7 +133,7 @@ class ArraySource(Source):
         for index, (image, mask) in enumerate(zip(self.images, masks, strict=True)):
             if mask.ndim not in (2, 3) or mask.shape[:2] != image.shape[:2] or mask.shape[2:] not in ((), (1,)):
                 raise InputError(
-                    f"mask {index} has shape {mask.shape}, its image {image.shape}; give it the height and width of the image"
+                    f"mask {index} has shape {mask.shape}, its image {image.shape}; give it the size of the image"
                 )
             if mask.dtype.kind not in "uib":
                 raise InputError(

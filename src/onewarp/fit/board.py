@@ -14,9 +14,7 @@ from onewarp.errors import MissingDependency
 def require_tensorboard() -> None:
     """Raise MissingDependency unless tensorboardX is installed; before a training, not after it."""
     if importlib.util.find_spec("tensorboardX") is None:
-        raise MissingDependency(
-            "--tensorboard needs tensorboardX; install it with: pip install 'onewarp[tensorboard]'"
-        )
+        raise MissingDependency("--tensorboard needs tensorboardX; install it with: pip install 'onewarp[tensorboard]'")
 
 
 def tensorboard_writer(folder: Path, picture: Callable[[int], np.ndarray] | None) -> tuple[Callable, Callable]:

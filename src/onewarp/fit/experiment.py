@@ -51,6 +51,7 @@ def run_experiment(
     """
     policy = list(policies.values())[-1]
     plan = str(policy.plan(Spec(data.train.image_shape, data.train.dtype, data.train.value_range)))
+    picture = _samples(data, policy, settings.seed)
     folder = files.new_folder(out, f"{data.name}-{settings.model}-{backend}")
     files.write_config(folder, _config(data, policy, settings, backend, command))
     console.print(
@@ -59,7 +60,7 @@ def run_experiment(
         highlight=False,
         soft_wrap=True,
     )
-    write_png(folder / "samples.png", _samples(data, policy, settings.seed))
+    write_png(folder / "samples.png", picture)
 
     results = []
     for name, one in policies.items():

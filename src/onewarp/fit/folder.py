@@ -39,7 +39,7 @@ def new_folder(out: Path | None, name: str) -> Path:
                 continue
             return folder
     except OSError as fault:
-        raise InputError(f"{out or 'runs'}: no folder can be made there: {fault.strerror}; choose another --out") from None
+        raise InputError(f"{out or 'runs'}: no folder can be made: {fault.strerror}; choose another --out") from None
     raise AssertionError("unreachable: count() does not end")
 
 
@@ -89,10 +89,10 @@ def write_summary(folder: Path, title: str, command: str, policy_plan: str, resu
         f"# {title}",
         f"`{command}`",
         markdown(RESULT_COLUMNS, result_rows(results)),
-        "Test accuracy: after the last epoch, on samples that neither training nor validation saw. Validation: the last "
-        "epoch's. Epoch (seconds, validation included), data_wait (the share of the time in which the step waited for "
-        "data) and images/s: medians over the epochs after the first. Compile: what the first step took longer than the "
-        "median step.",
+        "Test accuracy: after the last epoch, on samples that neither training nor validation saw. Validation: that "
+        "of the last epoch. Epoch (validation included), data_wait (the share of the time in which the step waited for "
+        "data) and images/s: medians over the epochs after the first. Compile: what the first step took longer than "
+        "the median step.",
         "![history](history.png)",
         "![augmented samples](samples.png)",
         f"## What the policy does\n\n```\n{policy_plan}\n```",

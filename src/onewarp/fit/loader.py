@@ -317,6 +317,6 @@ class Loader(keras.utils.PyDataset):
             self.error = error
             call = keras_call()
             if call is not None and call.method != "fit" and hasattr(call.model, "jax_state_sync"):
-                # On JAX, evaluate and predict take the weights out of the model and, unlike fit, would not give them back.
+                # On JAX, evaluate and predict take the weights out of the model and, unlike fit, would lose them.
                 call.model.jax_state_sync()
             raise

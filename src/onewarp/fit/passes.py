@@ -41,9 +41,9 @@ class EpochStats:
 def cut_short(length: int) -> str:
     """Why fit may not take an epoch of other than the loader's `length` batches, and what to do instead."""
     return (
-        f"fit was told to end epochs elsewhere than this loader, whose epochs have {length} batches: steps_per_epoch is "
-        "not supported, because the rest would never be shown; take a subset of the source for a shorter epoch (after "
-        "restore() in the middle of an epoch, fit the rest of it first, with epochs=1)"
+        f"fit was told to end epochs elsewhere than this loader, whose epochs have {length} batches: "
+        "steps_per_epoch is not supported, because the rest would never be shown; take a subset of the source for a "
+        "shorter epoch (after restore() in the middle of an epoch, fit the rest of it first, with epochs=1)"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a training looks like while it runs: one bar on a terminal, a line now and then elsewhere; and its epochs as rows."""
+"""A training while it runs: a bar on a terminal, a line now and then elsewhere; and its epochs as rows of numbers."""
 
 from __future__ import annotations
 

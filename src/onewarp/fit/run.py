@@ -39,7 +39,7 @@ class Settings:
     """How to train.
 
     model: a name in `onewarp.models.MODELS`. epochs, batch_size: at least 1. learning_rate: Adam's highest.
-    schedule: one of `onewarp.fit.schedule.SCHEDULES`. warmup: epochs of linear warm-up. seed: of weights, order and draws.
+    schedule: one of `onewarp.fit.schedule.SCHEDULES`. warmup: epochs of linear warm-up. seed: of weights, order, draws.
     threads: of the loader; None for the processors at hand, at most 8.
     """
 
@@ -57,12 +57,14 @@ class Settings:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not 0 <= self.warmup < self.epochs:
-            raise InputError(f"the warm-up of {self.warmup} epochs must be shorter than the run of {self.epochs} epochs")
+            raise InputError(
+                f"the warm-up of {self.warmup} epochs must be shorter than the run of {self.epochs} epochs"
+            )
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a training gave: its name, model, epochs (see `EpochRows`), seconds of compiling, and test loss and accuracy."""
+    """What a training gave: name, model, epochs (see `EpochRows`), seconds of compiling, test loss and accuracy."""
 
     name: str
     model: Any
