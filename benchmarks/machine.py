@@ -22,7 +22,7 @@ def machine() -> dict[str, object]:
         "isa": [name for name in _VECTORS if name in flags],
         "onewarp_isa": onewarp_isa(),
         "memory_gib": _memory(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "python": platform.python_version(),
         "load": round(load(), 2),
     }

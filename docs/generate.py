@@ -75,7 +75,10 @@ def photographs() -> list[np.ndarray]:
     """Two photographs of 256x384."""
     from sklearn.datasets import load_sample_image
 
-    return [cv2.resize(load_sample_image(name), (384, 256), interpolation=cv2.INTER_AREA) for name in ("china.jpg", "flower.jpg")]
+    return [
+        cv2.resize(load_sample_image(name), (384, 256), interpolation=cv2.INTER_AREA)
+        for name in ("china.jpg", "flower.jpg")
+    ]
 
 
 def caption(text: str, width: int, height: int = 22) -> np.ndarray:
@@ -119,7 +122,10 @@ def gallery() -> None:
             sizing = {"RandomCrop": ow.RandomCrop(160), "CenterCrop": ow.CenterCrop(160), "RandomResizedCrop": ow.RandomResizedCrop(160),
                       "Resize": ow.Resize((160, 320)), "ResizeShortest": ow.ResizeShortest(100), "ResizeLongest": ow.ResizeLongest(100),
                       "ResizeCover": ow.ResizeCover((160, 160)), "LetterBox": ow.LetterBox(160), "Pad": ow.Pad(40)}  # fmt: skip
-            rows = [dataclasses.replace(row, make=lambda p, t=sizing.get(row.name): t) if row.name in sizing else row for row in rows]
+            rows = [
+                dataclasses.replace(row, make=lambda p, t=sizing.get(row.name): t) if row.name in sizing else row
+                for row in rows
+            ]
         if kind == "Combinators":
             continue
         sheet = np.concatenate([example(row, photos[i % 2]) for i, row in enumerate(rows)])

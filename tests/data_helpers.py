@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+import pickle
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
+
+import onewarp.data as data
+from onewarp.errors import InputError
 
 
 def picture(height: int = 12, width: int = 18, seed: int = 0) -> np.ndarray:
@@ -53,3 +58,43 @@ def tar_of(root: Path, target: Path, mode: Any = "w") -> Path:
     with tarfile.open(target, mode) as tar:
         tar.add(root, arcname=root.name)
     return target
+
+
+def same(a: Any, b: Any) -> None:
+    """Equal structure, dtypes and bytes."""
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            same(a[key], b[key])
+    else:
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def check_source(source: data.Source, n: int) -> None:
+    """What holds for every source."""
+    assert len(source) == n
+    indices = np.arange(n)
+    assert source.ids(indices).dtype == np.int64 and len(set(source.ids(indices).tolist())) == n
+    again = pickle.loads(pickle.dumps(source))
+    for index in (0, n - 1, -1):
+        sample, copy = source[index], again[index]
+        assert set(sample) == set(source.roles) == set(copy)
+        assert sample["images"].ndim == 3 and str(sample["images"].dtype) == source.dtype
+        for side, known in zip(sample["images"].shape, source.image_shape, strict=True):
+            assert known in (None, side)
+        np.testing.assert_array_equal(sample["images"], copy["images"])
+        if source.labels is not None:
+            np.testing.assert_array_equal(sample["labels"], source.labels[index])
+    assert len({source.name(index) for index in range(n)}) == n
+    assert repr(source).startswith(type(source).__name__)
+    with pytest.raises(IndexError):
+        source[n]
+    if source.dense:
+        picked = np.array([n - 1, 0])
+        batch = source.gather(picked)
+        np.testing.assert_array_equal(batch["images"], [source[n - 1]["images"], source[0]["images"]])
+    else:
+        with pytest.raises(InputError, match="in_memory"):
+            source.gather(indices)

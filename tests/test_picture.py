@@ -8,9 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from data_helpers import picture
 
 import onewarp as ow
+from data_helpers import picture
 from onewarp.data.batches import Batches
 from onewarp.errors import InputError
 from onewarp.picture import (
@@ -74,8 +74,8 @@ def test_padding_boxes_and_invisible_points_are_not_drawn() -> None:
 
 def test_a_point_is_drawn_around_its_place() -> None:
     drawn = paint_points(np.zeros((41, 41, 3), np.uint8), np.array([[12.5, 30.5, 2]]))
-    rows, columns = np.nonzero(drawn.any(axis=2))
-    assert rows.mean() == pytest.approx(30) and columns.mean() == pytest.approx(12)
+    rows, columns = np.nonzero(drawn.max(axis=2) > 50)  # OpenCV's faintest pixels are not symmetric
+    assert rows.mean() == pytest.approx(30, abs=0.1) and columns.mean() == pytest.approx(12, abs=0.1)
     assert (drawn[30, 12] == colour(0)).all()
 
 
@@ -130,8 +130,12 @@ def test_render_scales_targets_with_the_image() -> None:
 def test_sheet_keeps_every_picture_whole() -> None:
     """Each tile has a value of its own: all their pixels must be there, whatever names and sizes."""
     sizes = [[(10, 20), (30, 12)], [(25, 25)]]
-    tiles = [[np.full((h, w, 3), 10 * i + j + 1, np.uint8) for j, (h, w) in enumerate(row)] for i, row in enumerate(sizes)]
-    page = sheet(tiles, ["a", "quite a long name of a row, much too long to stay whole"], ["first", "second"], "A title")
+    tiles = [
+        [np.full((h, w, 3), 10 * i + j + 1, np.uint8) for j, (h, w) in enumerate(row)] for i, row in enumerate(sizes)
+    ]
+    page = sheet(
+        tiles, ["a", "quite a long name of a row, much too long to stay whole"], ["first", "second"], "A title"
+    )
     for row in tiles:
         for tile in row:
             assert (page == tile[0, 0]).all(axis=2).sum() >= tile.shape[0] * tile.shape[1]
@@ -144,7 +148,9 @@ def test_sheet_keeps_every_picture_whole() -> None:
 @pytest.mark.parametrize("name", ["", "ä日ß", "photos/" + "very_" * 40 + "long.jpg"])
 def test_sheet_cuts_no_text_off(title: str, head: str, name: str) -> None:
     page = sheet([[np.full((16, 16, 3), 128, np.uint8)]], [name], [head], title)
-    border = np.concatenate([page[:2].reshape(-1, 3), page[-2:].reshape(-1, 3), page[:, :2].reshape(-1, 3), page[:, -2:].reshape(-1, 3)])
+    border = np.concatenate(
+        [page[:2].reshape(-1, 3), page[-2:].reshape(-1, 3), page[:, :2].reshape(-1, 3), page[:, -2:].reshape(-1, 3)]
+    )
     assert (border == BACKGROUND).all()
     assert page.shape[1] < 900
 

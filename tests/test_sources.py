@@ -7,9 +7,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,7 @@ import numpy as np
 import pytest
 
 import onewarp.data as data
-from data_helpers import class_folder, encode, picture, tar_of, with_orientation
-from onewarp.data import files
-from onewarp.data.decode import EncodedImage
+from data_helpers import check_source, class_folder, encode, picture, tar_of, with_orientation
 from onewarp.errors import DataError, InputError, MissingDependency
 
 CLASSES = {"ant": 3, "bee": 2, "cat": 4}
@@ -34,39 +30,11 @@ def images(n: int = 5, height: int = 4, width: int = 6) -> np.ndarray:
     return np.arange(n * height * width * 3, dtype=np.uint8).reshape(n, height, width, 3)
 
 
-def check(source: data.Source, n: int) -> None:
-    """What holds for every source."""
-    assert len(source) == n
-    indices = np.arange(n)
-    assert source.ids(indices).dtype == np.int64 and len(set(source.ids(indices).tolist())) == n
-    again = pickle.loads(pickle.dumps(source))
-    for index in (0, n - 1, -1):
-        sample, copy = source[index], again[index]
-        assert set(sample) == set(source.roles) == set(copy)
-        assert sample["images"].ndim == 3 and str(sample["images"].dtype) == source.dtype
-        for side, known in zip(sample["images"].shape, source.image_shape, strict=True):
-            assert known in (None, side)
-        np.testing.assert_array_equal(sample["images"], copy["images"])
-        if source.labels is not None:
-            np.testing.assert_array_equal(sample["labels"], source.labels[index])
-    assert len({source.name(index) for index in range(n)}) == n
-    assert repr(source).startswith(type(source).__name__)
-    with pytest.raises(IndexError):
-        source[n]
-    if source.dense:
-        picked = np.array([n - 1, 0])
-        batch = source.gather(picked)
-        np.testing.assert_array_equal(batch["images"], [source[n - 1]["images"], source[0]["images"]])
-    else:
-        with pytest.raises(InputError, match="in_memory"):
-            source.gather(indices)
-
-
 def test_arrays() -> None:
     source = data.ArraySource(images(), [0, 1, 2, 1, 0], class_names=("a", "b", "c"))
-    check(source, 5)
+    check_source(source, 5)
     assert source.image_shape == (4, 6, 3) and source.num_classes == 3 and source.outputs == ("images", "labels")
-    check(data.ArraySource(images()[..., 0]), 5)  # grey, without a channel axis
+    check_source(data.ArraySource(images()[..., 0]), 5)  # grey, without a channel axis
     assert data.ArraySource(images()[..., 0]).image_shape == (4, 6, 1)
     floats = data.ArraySource(images().astype(np.float64) / 255)
     assert floats.dtype == "float32" and floats.value_range == (0.0, 1.0)
@@ -78,7 +46,7 @@ def test_arrays() -> None:
 
 def test_images_of_different_sizes() -> None:
     source = data.ArraySource([picture(8, 9), picture(5, 9)], [1, 0])
-    check(source, 2)
+    check_source(source, 2)
     assert source.image_shape == (None, 9, 3) and not source.dense
 
 
@@ -86,7 +54,7 @@ def test_memory_maps_are_not_read_whole(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", images())
     source = data.ArraySource(np.load(tmp_path / "x.npy", mmap_mode="r"), np.arange(5))
     assert isinstance(source.images, np.memmap)
-    check(source, 5)
+    check_source(source, 5)
     gathered = source.gather(np.array([1, 3]))["images"]
     assert not isinstance(gathered, np.memmap)
 
@@ -98,12 +66,12 @@ def test_targets() -> None:
     )
     assert source.outputs == ("images", ("segmentation_masks", "bounding_boxes", "keypoints"))
     assert source.most("bounding_boxes") == 2 and source.most("keypoints") == 3 and source.dense
-    check(source, 5)
+    check_source(source, 5)
     ragged = {"boxes": [np.zeros((k, 4)) for k in range(5)], "labels": [np.zeros(k, int) for k in range(5)]}
     source = data.ArraySource(images(), bounding_boxes=ragged)
     assert source.most("bounding_boxes") == 4 and not source.dense
     assert source[3]["bounding_boxes"]["boxes"].shape == (3, 4)
-    check(source, 5)
+    check_source(source, 5)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +122,7 @@ def test_no_images_at_all(make: Callable[[], Any]) -> None:
 def test_subsets_keep_ids_names_and_classes(folder: Path) -> None:
     whole = data.FolderSource(folder)
     part = whole.subset([7, 0, -1])
-    check(part, 3)
+    check_source(part, 3)
     assert part.ids(np.arange(3)).tolist() == [7, 0, 8]
     assert part.name(0) == whole.name(7) and part.num_classes == 3 and part.labels is not None
     assert part.labels.tolist() == [2, 0, 2]
@@ -165,198 +133,9 @@ def test_subsets_keep_ids_names_and_classes(folder: Path) -> None:
         whole.subset([0.5])
 
 
-def test_folder(folder: Path) -> None:
-    (folder / "ant" / "notes.txt").write_text("not an image")
-    (folder / "ant" / ".hidden.png").write_bytes(b"")
-    (folder / ".cache").mkdir()
-    source = data.FolderSource(folder)
-    check(source, 9)
-    assert source.class_names == ("ant", "bee", "cat") and source.labels is not None
-    assert source.labels.tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 2]
-    np.testing.assert_array_equal(source[4]["images"], picture(seed=101))
-    chosen = data.FolderSource(folder, class_names=("cat", "ant"))
-    assert chosen.labels is not None and chosen.labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
-    np.testing.assert_array_equal(chosen[0]["images"], picture(seed=200))
-    flat = data.FolderSource(folder, labels=None)
-    assert len(flat) == 9 and flat.labels is None and flat.outputs == ("images",)
-
-
-def test_folder_errors(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match="no such folder"):
-        data.FolderSource(tmp_path / "none")
-    with pytest.raises(DataError, match="not a folder"):
-        data.FolderSource(folder / "ant" / "000.png")
-    with pytest.raises(InputError, match=r"'dog', but .*ant, bee, cat"):
-        data.FolderSource(folder, class_names=("dog",))
-    with pytest.raises(DataError, match="3 images lie in the folder itself"):
-        data.FolderSource(folder / "ant")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty"):
-        data.FolderSource(tmp_path / "empty")
-    with pytest.raises(DataError, match="no image"):
-        data.FolderSource(tmp_path / "empty", labels=None)
-    (folder / "dog").mkdir()
-    with pytest.raises(DataError, match="dog: a class without images"):
-        data.FolderSource(folder)
-
-    def forbidden(path: Any) -> Any:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(files.os, "scandir", forbidden)
-    with pytest.raises(DataError, match=r"no permission.*chmod"):
-        data.FolderSource(folder)
-
-
-def test_files_and_mappings(folder: Path) -> None:
-    ants, bees = (sorted((folder / name).iterdir()) for name in ("ant", "bee"))
-    source = data.FileSource([*ants, *bees], [0, 0, 0, 1, 1], class_names=("ant", "bee"))
-    check(source, 5)
-    mapping = data.FileSource({"bee": bees, "ant": [*ants, picture(3, 3)]})
-    check(mapping, 6)
-    assert mapping.class_names == ("bee", "ant") and mapping.labels is not None
-    assert mapping.labels.tolist() == [0, 0, 1, 1, 1, 1]
-    assert mapping[5]["images"].shape == (3, 3, 3)
-    lazy = source.lazy(0)["images"]
-    assert isinstance(lazy, EncodedImage) and lazy.shape == (12, 18, 3)
-
-
-def test_files_with_targets(tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_bytes(encode(picture(), "PNG"))
-    (tmp_path / "m.png").write_bytes(encode(np.full((12, 18), 7, np.uint8), "PNG"))
-    source = data.FileSource(
-        [tmp_path / "x.png"],
-        masks=[tmp_path / "m.png"],
-        bounding_boxes={"boxes": [[]], "labels": [[]]},
-        keypoints=[np.zeros((2, 3))],
-    )
-    sample = source[0]
-    assert (sample["segmentation_masks"] == 7).all() and sample["bounding_boxes"]["boxes"].shape == (0, 4)
-    assert source.outputs == ("images", ("segmentation_masks", "bounding_boxes", "keypoints"))
-    assert source.most("bounding_boxes") == 0 and source.most("keypoints") == 2
-
-
-def test_files_are_named_when_they_cannot_be_read(folder: Path) -> None:
-    bad = {"empty.jpg": b"", "text.jpg": b"this is text", "cut.jpg": encode(picture(60, 60), "JPEG")[:700]}
-    for name, content in bad.items():
-        (folder / name).write_bytes(content)
-    source = data.FileSource([folder / name for name in (*bad, "missing.jpg")])
-    for index, name in enumerate((*bad, "missing.jpg")):
-        with pytest.raises(DataError, match=name):
-            source[index]
-
-
-def test_image_size_is_checked(folder: Path) -> None:
-    assert data.FolderSource(folder, image_size=(12, 18)).image_shape == (12, 18, 3)
-    with pytest.raises(DataError, match=r"000\.png: the image is 12 x 18 pixels, image_size 18 x 12"):
-        data.FolderSource(folder, image_size=(18, 12))[0]
-
-
-def test_pairs(tmp_path: Path) -> None:
-    for index in range(3):
-        for kind, content in (("images", picture(seed=index)), ("masks", np.full((12, 18), index, np.uint8))):
-            (tmp_path / kind / "deep").mkdir(parents=True, exist_ok=True)
-            suffix = "jpg" if kind == "images" else "png"
-            (tmp_path / kind / "deep" / f"{index}.{suffix}").write_bytes(
-                encode(content, "JPEG" if suffix == "jpg" else "PNG")
-            )
-    source = data.PairSource(tmp_path / "images", tmp_path / "masks", class_names=("a", "b", "c"), ignore=2)
-    check(source, 3)
-    assert source.outputs == ("images", "segmentation_masks") and source.num_classes == 3 and source.ignore == 2
-    assert [int(source[i]["segmentation_masks"][0, 0]) for i in range(3)] == [0, 1, 2]
-    (tmp_path / "masks" / "deep" / "1.png").unlink()
-    with pytest.raises(DataError, match=r"no mask for deep.1 \(1 of 3"):
-        data.PairSource(tmp_path / "images", tmp_path / "masks")
-    with pytest.raises(DataError, match="no image"):
-        (tmp_path / "none").mkdir()
-        data.PairSource(tmp_path / "none", tmp_path / "masks")
-
-
-@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_tar_gives_what_the_folder_gives(folder: Path, tmp_path: Path, form: int) -> None:
-    (folder / "bee" / ("long-" * 18 + "name.png")).write_bytes(encode(picture(seed=55), "PNG"))
-    (folder / "bee" / "readme.txt").write_text("no image")
-    with tarfile.open(tmp_path / "photos.tar", "w", format=form) as tar:
-        tar.add(folder, arcname="photos")
-    packed, plain = data.TarSource(tmp_path / "photos.tar"), data.FolderSource(folder)
-    check(packed, 10)
-    assert packed.class_names == plain.class_names
-    np.testing.assert_array_equal(packed.labels, plain.labels)
-    for index in range(10):
-        np.testing.assert_array_equal(packed[index]["images"], plain[index]["images"])
-        assert packed.name(index).endswith(Path(plain.name(index)).name) and "photos.tar" in packed.name(index)
-    chosen = data.TarSource(tmp_path / "photos.tar", class_names=("cat", "bee"))
-    assert chosen.labels is not None and chosen.labels.tolist() == [1, 1, 1, 0, 0, 0, 0] and len(chosen) == 7
-    np.testing.assert_array_equal(chosen[3]["images"], picture(seed=200))
-    assert data.TarSource(tmp_path / "photos.tar", labels=None).labels is None
-
-
-def test_tar_is_read_by_many_threads_at_once(folder: Path, tmp_path: Path) -> None:
-    source = data.TarSource(tar_of(folder, tmp_path / "photos.tar"))
-    expected = [source[index]["images"] for index in range(9)]
-    with ThreadPoolExecutor(8) as pool:
-        for index, image in enumerate(pool.map(lambda i: source[i % 9]["images"], range(200))):
-            np.testing.assert_array_equal(image, expected[index % 9])
-
-
-def test_tar_errors(folder: Path, tmp_path: Path) -> None:
-    whole = tar_of(folder, tmp_path / "photos.tar").read_bytes()
-    with pytest.raises(InputError, match="compressed"):
-        data.TarSource(tar_of(folder, tmp_path / "photos.tar.gz", "w:gz"))
-    with pytest.raises(DataError, match="no such file"):
-        data.TarSource(tmp_path / "none.tar")
-    with pytest.raises(DataError, match="FolderSource"):
-        data.TarSource(folder)
-    with pytest.raises(InputError, match=r"'dog'.*ant, bee, cat"):
-        data.TarSource(tmp_path / "photos.tar", class_names=("dog",))
-    for name, content in {"text.tar": b"this is text " * 100, "empty.tar": b""}.items():
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match="not a tar file"):
-            data.TarSource(tmp_path / name)
-    with tarfile.open(tmp_path / "bare.tar", "w"):
-        pass
-    with pytest.raises(DataError, match="no image"):
-        data.TarSource(tmp_path / "bare.tar")
-    (tmp_path / "cut.tar").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match="cut short|damaged"):
-        data.TarSource(tmp_path / "cut.tar")
-    later = data.TarSource(tmp_path / "photos.tar")
-    (tmp_path / "photos.tar").write_bytes(whole[: len(whole) // 2])  # cut after it was indexed
-    with pytest.raises(DataError, match="photos.tar"):
-        later[8]
-
-
-def test_in_memory_keeps_everything(folder: Path) -> None:
-    part = data.FolderSource(folder).subset([8, 2, 3, 4])
-    told: list[tuple[int, int]] = []
-    memory = part.in_memory(threads=3, progress=lambda done, total: told.append((done, total)))
-    check(memory, 4)
-    assert memory.dense and told[-1] == (4, 4) and memory.num_classes == 3 and memory.class_names == part.class_names
-    for index in range(4):
-        np.testing.assert_array_equal(memory[index]["images"], part[index]["images"])
-        assert memory.name(index) == part.name(index)
-    np.testing.assert_array_equal(memory.ids(np.arange(4)), part.ids(np.arange(4)))
-    (folder / "ant" / "big.png").write_bytes(encode(picture(20, 20), "PNG"))
-    with pytest.raises(DataError, match=r"big\.png.*one size"):
-        data.FolderSource(folder).in_memory()
-
-
-def test_in_memory_with_masks_and_boxes(tmp_path: Path) -> None:
-    for index in range(2):
-        (tmp_path / f"{index}.png").write_bytes(encode(picture(seed=index), "PNG"))
-        (tmp_path / f"m{index}.png").write_bytes(encode(np.full((12, 18), index, np.uint8), "PNG"))
-    source = data.FileSource(
-        [tmp_path / "0.png", tmp_path / "1.png"],
-        masks=[tmp_path / "m0.png", tmp_path / "m1.png"],
-        bounding_boxes={"boxes": [np.ones((1, 4)), np.ones((2, 4))], "labels": [[1], [2, 3]]},
-    )
-    memory = source.in_memory()
-    check(memory, 2)
-    assert (memory[1]["segmentation_masks"] == 1).all() and memory[1]["bounding_boxes"]["labels"].tolist() == [2, 3]
-
-
 def test_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     source = data.DigitsSource()
-    check(source, 1797)
+    check_source(source, 1797)
     assert source.image_shape == (8, 8, 1) and source.class_names == tuple("0123456789")
     everything = source.gather(np.arange(1797))
     assert everything["images"].min() == 0 and everything["images"].max() == 255
@@ -378,7 +157,7 @@ def test_cifar10_from_the_original_batches(
         (batches / name).write_bytes(pickle.dumps(content, protocol=2))
     for path in (tmp_path / "datasets" / "cifar-10-batches-py-target", batches):
         train = data.cifar10(path)
-        check(train, 20)
+        check_source(train, 20)
         np.testing.assert_array_equal(train.gather(np.arange(20))["images"], pixels[:5].reshape(20, 32, 32, 3))
         assert train.class_names == data.CIFAR10_CLASSES and train.labels is not None and train.labels[4] == 1
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
@@ -399,7 +178,7 @@ def test_cifar10_from_folders_and_tar_files(tmp_path: Path) -> None:
     expected = [picture(32, 32, seed=100 * number) for number in range(10)]
     for path in (tmp_path / "cifar10-test.tar", tmp_path, tmp_path / "cifar10", root):
         source = data.Cifar10Source(path, "test")
-        check(source, 10)
+        check_source(source, 10)
         np.testing.assert_array_equal(source.gather(np.arange(10))["images"], expected)
 
 

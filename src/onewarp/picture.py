@@ -193,8 +193,8 @@ def write_png(path: str | Path, picture: np.ndarray) -> None:
 def _resized_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The nearest class at `size` (width, height); any integer dtype."""
     height, width = mask.shape
-    rows = (np.arange(size[1]) * height) // size[1]
-    columns = (np.arange(size[0]) * width) // size[0]
+    rows = (2 * np.arange(size[1]) + 1) * height // (2 * size[1])
+    columns = (2 * np.arange(size[0]) + 1) * width // (2 * size[0])
     resized: np.ndarray = mask[rows[:, None], columns]
     return resized
 

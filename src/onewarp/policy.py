@@ -55,7 +55,9 @@ class Policy:
         data_format: str = "channels_last",
     ) -> None:
         if not isinstance(transforms, (Transform, Iterable)):
-            raise PolicyError(f"Policy: {transforms!r} is not a transform, nor a list of them such as [HorizontalFlip()]")
+            raise PolicyError(
+                f"Policy: {transforms!r} is not a transform, nor a list of them such as [HorizontalFlip()]"
+            )
         members = (transforms,) if isinstance(transforms, Transform) else tuple(transforms)
         for member in members:
             if not isinstance(member, Transform):

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments: those after the program's name; of this process by default.
     """
     try:
-        app(args=None if arguments is None else list(arguments))
+        app(args=None if arguments is None else list(arguments), prog_name="onewarp")
     except OnewarpError as error:
         if os.environ.get("ONEWARP_DEBUG"):
             raise

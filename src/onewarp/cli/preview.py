@@ -57,6 +57,8 @@ def preview(
     if path == "digits":
         from onewarp.data import DigitsSource
 
+        if masks is not None or annotations is not None:
+            raise InputError("the digits have no masks or annotations; leave --masks and --annotations out")
         source: Source = DigitsSource()
         indices = one_per_class(source)[:samples]
         names = [f"digit {index}" for index in range(len(indices))]

@@ -1,7 +1,8 @@
 """Work ahead, in order: a small pool of threads that builds items 0, 1, 2 ... before they are asked for.
 
 Bounded: no item further than `depth` ahead of the one wanted next is started. An error in item k is raised by the k-th
-`get`, not earlier and not later. The threads hold no reference to the `Prefetcher`, so dropping it ends them.
+`get`, not earlier and not later. The threads hold no reference to the `Prefetcher`, so dropping it ends them. They
+turn OpenCV's own pool off, process-wide.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Training with Keras: the loader, its monitor, evaluation in one static shape. The only place that subclasses Keras."""
+"""Training with Keras: the loader, its monitor, evaluation in one static shape; the only subclasses of Keras."""

@@ -27,3 +27,13 @@ def keras_call() -> Call | None:
             return Call(method, frame.f_locals.get("self"), steps)
         frame = frame.f_back  # type: ignore[assignment]
     return None
+
+
+def give_weights_back() -> None:
+    """To be called when an error is about to leave an `evaluate` or `predict`.
+
+    On JAX these take the weights out of the model while they run and, unlike `fit`, would lose them.
+    """
+    call = keras_call()
+    if call is not None and call.method != "fit" and hasattr(call.model, "jax_state_sync"):
+        call.model.jax_state_sync()

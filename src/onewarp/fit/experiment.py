@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,9 +22,9 @@ from onewarp.fit.board import tensorboard_writer
 from onewarp.fit.plots import plot_history
 from onewarp.fit.progress import Row
 from onewarp.fit.run import Data, Result, Settings, train
-from onewarp.picture import write_png
+from onewarp.picture import render, sheet, write_png
 from onewarp.policy import Policy
-from onewarp.samples import one_per_class, sample_sheet
+from onewarp.samples import draw_samples, one_per_class, sample_sheet
 from onewarp.spec import Spec
 
 
@@ -107,6 +108,7 @@ def _config(data: Data, policy: Policy, settings: Settings, backend: str, comman
         "versions": {
             "onewarp": onewarp.__version__,
             "keras": keras.__version__,
+            backend: getattr(sys.modules.get(backend), "__version__", "unknown"),
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
@@ -130,9 +132,6 @@ def _samples(data: Data, policy: Policy, seed: int) -> np.ndarray:
 
 def _epoch_picture(data: Data, policy: Policy, seed: int) -> Any:
     """epoch -> a picture of what that epoch makes of one sample per class."""
-    from onewarp.picture import render, sheet
-    from onewarp.samples import draw_samples
-
     indices = one_per_class(data.train)
 
     def picture(epoch: int) -> np.ndarray:

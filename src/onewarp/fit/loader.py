@@ -23,8 +23,8 @@ from onewarp.data.batches import Batch, Batches
 from onewarp.data.collate import copied
 from onewarp.data.memory import processors
 from onewarp.errors import InputError
-from onewarp.fit.callers import keras_call
-from onewarp.fit.passes import EpochStats, Pass, cut_short
+from onewarp.fit.callers import give_weights_back, keras_call
+from onewarp.fit.passes import EpochStats, Pass, checked_state, cut_short
 
 T = TypeVar("T")
 
@@ -84,11 +84,8 @@ class Loader(keras.utils.PyDataset):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"{name}={value!r} is not a positive whole number; leave it out for the default")
         if placement != "host":
-            known = placement in ("device", "auto")
-            raise InputError(
-                f"placement={placement!r} {'comes with the device engine' if known else 'is not known'}; "
-                'use placement="host"'
-            )
+            fact = "comes with the device engine" if placement in ("device", "auto") else "is not known"
+            raise InputError(f'placement={placement!r} {fact}; use placement="host"')
         self.batches = Batches(
             source,
             policy,
@@ -212,10 +209,7 @@ class Loader(keras.utils.PyDataset):
                 self._pass.step_ended(trained)
 
     def rest(self) -> None:
-        """Give up what was built ahead and end the threads, if a run was broken off; the next pass starts its own.
-
-        `PipelineMonitor` does this when `fit` ends. TensorFlow keeps data sets of broken-off runs alive for good.
-        """
+        """End the threads of a run that was broken off; TensorFlow keeps its data set, and so the loader, for good."""
         if self._pass is not None:
             self._pass.failed = True
             self._pass.close()
@@ -245,20 +239,9 @@ class Loader(keras.utils.PyDataset):
         Raises:
             InputError: no state, or one of a loader with another seed, batch size, or number of samples.
         """
-        if set(state) != {"epoch", "batch", *self._key()}:
-            raise InputError(f"{dict(state)!r} is not a state; pass what state() returned")
-        for name, value in self._key().items():
-            if state[name] != value:
-                raise InputError(
-                    f"the state was taken with {name}={state[name]}, this loader has {value}; make them equal"
-                )
-        if not (state["epoch"] >= 0 and 0 <= state["batch"] < len(self.batches)):
-            raise InputError(
-                f"the state stands at epoch {state['epoch']}, batch {state['batch']}, but an epoch has "
-                f"{len(self.batches)} batches; make last_batch equal"
-            )
+        epoch, batch = checked_state(state, self._key(), len(self.batches))
         self._drop()
-        self.epoch, self._start = int(state["epoch"]), int(state["batch"])
+        self.epoch, self._start = epoch, batch
 
     def __repr__(self) -> str:
         batches = self.batches
@@ -266,11 +249,8 @@ class Loader(keras.utils.PyDataset):
 
     def _key(self) -> dict[str, int]:
         """What must not change between state() and restore()."""
-        return {
-            "seed": self.batches.seed,
-            "batch_size": self.batches.batch_size,
-            "samples": len(self.batches.source),
-        }
+        batches = self.batches
+        return {"seed": batches.seed, "batch_size": batches.batch_size, "samples": len(batches.source)}
 
     def _begin(self, fresh: bool = False, steps: int | None = None) -> Pass:
         """Start a pass over what is left of the coming epoch."""
@@ -295,9 +275,9 @@ class Loader(keras.utils.PyDataset):
         stats = current.stats()
         self.history.append(stats)
         if stats.skipped:
+            count = len(stats.skipped)
             warnings.warn(
-                f"epoch {stats.epoch}: {len(stats.skipped)} unreadable samples were replaced, "
-                f"the first: {stats.skipped[0]}",
+                f"epoch {stats.epoch}: {count} unreadable samples were replaced, the first: {stats.skipped[0]}",
                 stacklevel=3,
             )
         if self._user_on_epoch_end is not None:
@@ -315,8 +295,5 @@ class Loader(keras.utils.PyDataset):
             return action()
         except Exception as error:
             self.error = error
-            call = keras_call()
-            if call is not None and call.method != "fit" and hasattr(call.model, "jax_state_sync"):
-                # On JAX, evaluate and predict take the weights out of the model and, unlike fit, would lose them.
-                call.model.jax_state_sync()
+            give_weights_back()
             raise

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from onewarp.data.batches import Batch, Batches
 from onewarp.data.prefetch import prefetch_batches
+from onewarp.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,21 @@ def cut_short(length: int) -> str:
         "steps_per_epoch is not supported, because the rest would never be shown; take a subset of the source for a "
         "shorter epoch (after restore() in the middle of an epoch, fit the rest of it first, with epochs=1)"
     )
+
+
+def checked_state(state: Mapping[str, int], key: Mapping[str, int], length: int) -> tuple[int, int]:
+    """(epoch, batch) of a state; InputError unless it fits a loader with `key` and epochs of `length` batches."""
+    if set(state) != {"epoch", "batch", *key}:
+        raise InputError(f"{dict(state)!r} is not a state; pass what state() returned")
+    for name, value in key.items():
+        if state[name] != value:
+            raise InputError(f"the state was taken with {name}={state[name]}, this loader has {value}; make them equal")
+    epoch, batch = int(state["epoch"]), int(state["batch"])
+    if epoch < 0 or not 0 <= batch < length:
+        raise InputError(
+            f"the state stands at epoch {epoch}, batch {batch}; an epoch has {length} batches; make last_batch equal"
+        )
+    return epoch, batch
 
 
 class Pass:
