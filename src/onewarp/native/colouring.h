@@ -25,7 +25,7 @@ template <class Real> class Colouring {
         sum_(channels_),
         lo_(channels_),
         hi_(channels_),
-        histogram_(static_cast<size_t>(channels_) * 256) {}
+        histogram_(static_cast<size_t>(channels_) * kHistogram) {}
 
   // Sets up the active ops of sample `row`.
   void prepare(int64_t row) {
@@ -129,7 +129,8 @@ template <class Real> class Colouring {
     step.coefficients.resize(static_cast<size_t>(channels_) * 256);
     step.keep.assign(channels_, 0);
     for (int c = 0; c < channels_; ++c) {
-      const uint32_t* histogram = histogram_.data() + static_cast<size_t>(c) * 256;
+      uint32_t* histogram = histogram_.data() + static_cast<size_t>(c) * kHistogram;
+      for (int k = 256; k < kHistogram; ++k) histogram[k % 256] += histogram[k];
       uint64_t sum = 0, last = 0;
       for (int k = 0; k < 256; ++k) {
         sum += histogram[k];

@@ -43,17 +43,16 @@ const Candidate& chosen() {
   return choice;
 }
 
+const KernelSet& kernel_set() {
+  static const KernelSet set = chosen().kernels();
+  return set;
+}
+
 }  // namespace
 
-const Kernels<float>& kernels(float) {
-  static const KernelSet set = chosen().kernels();
-  return *set.single;
-}
-
-const Kernels<double>& kernels(double) {
-  static const KernelSet set = chosen().kernels();
-  return *set.precise;
-}
+const Kernels<float>& kernels(float) { return *kernel_set().single; }
+const Kernels<double>& kernels(double) { return *kernel_set().precise; }
+const FilterKernels& filter_kernels() { return *kernel_set().filters; }
 
 std::string isa() { return chosen().name; }
 

@@ -9,6 +9,7 @@
 #include "finish.h"
 #include "reduce.h"
 #include "sample.h"
+#include "smooth.h"
 
 namespace onewarp {
 namespace {
@@ -54,10 +55,12 @@ constexpr Kernels<double> precise = {
     double_sampler, colour_step<double>, observe<double>, erase_span<double>, finish_span<double>, reduce,
 };
 
+constexpr FilterKernels filters = {weighted_sum, normal_noise, kLanes};
+
 }  // namespace
 
 #define ONEWARP_JOIN(a, b) a##b
 #define ONEWARP_NAME(isa) ONEWARP_JOIN(kernels_, isa)
-KernelSet ONEWARP_NAME(ONEWARP_ISA)() { return {&single, &precise}; }
+KernelSet ONEWARP_NAME(ONEWARP_ISA)() { return {&single, &precise, &filters}; }
 
 }  // namespace onewarp

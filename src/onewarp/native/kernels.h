@@ -21,10 +21,18 @@ template <class Real> struct Kernels {
   void (*reduce)(Dtype, const Image& source, int r, const Target&, const Part&);
 };
 
+// Of the filters; see smooth.h.
+struct FilterKernels {
+  void (*weighted_sum)(const float* weights, int taps, const float* const* lines, int n, float* out);
+  void (*normal_noise)(const uint32_t* key, uint32_t block, int blocks, float* out);
+  int lanes;  // normal_noise writes whole multiples of 2 * lanes numbers
+};
+
 // What an instruction set provides: float kernels serve uint8 and float32 images, double ones serve uint16.
 struct KernelSet {
   const Kernels<float>* single;
   const Kernels<double>* precise;
+  const FilterKernels* filters;
 };
 KernelSet kernels_plain();
 KernelSet kernels_avx2();
@@ -33,5 +41,6 @@ KernelSet kernels_avx512();
 // From the best set that this machine can run, or the one that the environment variable ONEWARP_ISA names; see isa.cpp.
 const Kernels<float>& kernels(float);
 const Kernels<double>& kernels(double);
+const FilterKernels& filter_kernels();
 
 }  // namespace onewarp

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "colouring.h"
+#include "exact.h"
 #include "kernels.h"
 #include "parallel.h"
 #include "warping.h"
@@ -51,6 +52,9 @@ template <class Real> class Worker {
         offset_(settings.offset.begin(), settings.offset.end()),
         span_(static_cast<size_t>(kSpan) * settings.channels) {
     finish_ = {range_, scale_.data(), offset_.data(), batch.out};
+    // A float image may hold values outside its range, which a pass saturates: its values have to be looked at.
+    plain_ = batch.in != Dtype::float32 && std::all_of(scale_.begin(), scale_.end(), [](Real v) { return v == 1; }) &&
+             std::all_of(offset_.begin(), offset_.end(), [](Real v) { return v == 0; }) && covers_dtype();
     for (const EraseOp& op : settings.erase) fills_.emplace_back(op.fill.begin(), op.fill.end());
   }
 
@@ -61,6 +65,7 @@ template <class Real> class Worker {
     colouring_.prepare(row);
     prepare_erase(row);
 
+    if (copies(item)) return;
     bool observed = false;
     for (int k = 0; k < colouring_.count(); ++k) observed |= colouring_.observes(k);
     if (observed) {
@@ -75,6 +80,31 @@ template <class Real> class Worker {
   }
 
  private:
+  // Nothing but whole pixels to move, into the same type: done without looking at a value.
+  bool copies(int64_t item) {
+    const Image& image = batch_.images[item];
+    const Target& target = batch_.targets[item];
+    const ptrdiff_t size = image.channel, pixel = size * image.channels;
+    const bool same = batch_.in == batch_.out && plain_ && colouring_.count() == 0 && erase_.empty() &&
+                      size == item_size(batch_.in) && image.column == pixel && target.channel == size && target.column == pixel;
+    Steps steps;
+    if (!same || !warping_.moves_whole_pixels(&steps)) return false;
+    if (fill_pixel_.empty()) write_fill();
+    copy_exactly(image, steps, settings_.border, fill_pixel_.data(), static_cast<int>(pixel), target);
+    return true;
+  }
+
+  // The fill as a pixel of the image's type, saturated and rounded like any other value.
+  void write_fill() {
+    const int channels = settings_.channels;
+    fill_pixel_.resize(static_cast<size_t>(item_size(batch_.out)) * channels);
+    std::vector<Real> values(static_cast<size_t>(kSpan) * channels);
+    for (int c = 0; c < channels; ++c) values[static_cast<size_t>(c) * kSpan] = static_cast<Real>(settings_.fill[c]);
+    const ptrdiff_t size = item_size(batch_.out);
+    const Target one{fill_pixel_.data(), 1, 1, channels, size * channels, size * channels, size};
+    kernels_.finish(finish_, Span{0, 0, 1, 1}, values.data(), kSpan, one);
+  }
+
   // With statistics: the warped frame is kept, and the ops run on it in segments that each start with an observation.
   void run_frame(const Target& target) {
     const size_t block = static_cast<size_t>(kSpan) * settings_.channels;
@@ -104,6 +134,11 @@ template <class Real> class Worker {
     if (target.width > kSpan / 2) return target.height * ((target.width + kSpan - 1) / kSpan);
     const int rows = kSpan / target.width;
     return (target.height + rows - 1) / rows;
+  }
+
+  // Whether the value range is all that the integer type can hold, so that saturating changes nothing.
+  bool covers_dtype() const {
+    return settings_.low <= 0 && settings_.high >= (batch_.in == Dtype::uint8 ? 255.0 : 65535.0);
   }
 
   void prepare_erase(int64_t row) {
@@ -141,6 +176,8 @@ template <class Real> class Worker {
   std::vector<std::vector<Real>> fills_;
   std::vector<EraseStep<Real>> erase_;
   Finish<Real> finish_{};
+  bool plain_ = false;               // the pass only moves and saturates
+  std::vector<uint8_t> fill_pixel_;  // once it is needed
 };
 
 template <class Real> void run_batch(const PassSettings& settings, const PassParams& params, const Batch& batch) {
