@@ -4,6 +4,7 @@
 // machine could become the copy that the linker keeps for all machines.
 #include "kernels.h"
 
+#include "bytes.h"
 #include "colour.h"
 #include "erase.h"
 #include "finish.h"
@@ -56,11 +57,12 @@ constexpr Kernels<double> precise = {
 };
 
 constexpr FilterKernels filters = {weighted_sum, normal_noise, kLanes};
+constexpr ByteKernels bytes = {map_bytes, map_pixels, sum_pixels, count_pixels};
 
 }  // namespace
 
 #define ONEWARP_JOIN(a, b) a##b
 #define ONEWARP_NAME(isa) ONEWARP_JOIN(kernels_, isa)
-KernelSet ONEWARP_NAME(ONEWARP_ISA)() { return {&single, &precise, &filters}; }
+KernelSet ONEWARP_NAME(ONEWARP_ISA)() { return {&single, &precise, &filters, &bytes}; }
 
 }  // namespace onewarp
