@@ -30,6 +30,20 @@ for dtype in ("uint8", "uint16", "float32"):
                     s = setup(channels, dtype, interpolation=interpolation, fill_mode=mode)
                     c = call(images, (40, 70), s, matrices=np.float32(matrix).reshape(1, 1, 3, 3))
                     print(name, interpolation, mode, dtype, channels, crc(run(s, c).tobytes()))
+on = np.ones(1, np.uint8)
+for channels in (1, 3, 4):
+    images = (rng.random((1, 61, 67, channels)) * 256).astype(np.uint8)
+    tables = [rng.random((1, 256, k)).astype(np.float32) for k in (1, channels)]
+    contrast = np.concatenate([np.eye(channels) * 1.3, np.eye(channels) * -0.3, np.zeros((channels, 1))], axis=1)
+    steps = {"table": tables[0], "tables": tables[1], "affine": np.float32(contrast)[None], "equalize": None}
+    for name, array in steps.items():
+        s = setup(channels, "uint8", ops=["table" if name == "tables" else name])
+        print(name, channels, crc(run(s, call(images, (61, 67), s, ops=[(array, on)])).tobytes()))
+    out = np.empty_like(images)
+    native.gaussian_blur(images, out, np.float32([[0.2, 0.5, 0.3]]), on, 0, 1)
+    print("blur", channels, crc(out.tobytes()))
+    native.gaussian_noise(images, out, np.float32([0.1]), np.uint32([[3, 4]]), on, 0.0, 255.0, 0, 1)
+    print("noise", channels, crc(out.tobytes()))
 print(native.isa(), file=sys.stderr)
 """
 

@@ -110,14 +110,16 @@ void colour_autocontrast(const ColourStep<Real>& step, const Range<Real>& range,
 }
 
 template <class Real> inline int histogram_bin(const Range<Real>& range, Real v) {
-  return (int)saturate(round_even((v - range.low) / (range.high - range.low) * 255), (Real)0, (Real)255);
+  return (int)saturate(round_even((v - range.low) * (255 / (range.high - range.low))), (Real)0, (Real)255);
 }
 
 template <class Real>
 void colour_equalize(const ColourStep<Real>& step, const Range<Real>& range, int channels, int n, Real* values, int stride) {
   for (int c = 0; c < channels; ++c, values += stride) {
     if (step.keep[c]) continue;
-    for (int j = 0; j < n; ++j) values[j] = step.levels[c * 256 + histogram_bin(range, values[j])];
+    int bin[kSpan];
+    for (int j = 0; j < n; ++j) bin[j] = histogram_bin(range, values[j]);
+    for (int j = 0; j < n; ++j) values[j] = step.levels[c * 256 + bin[j]];
   }
 }
 
@@ -159,13 +161,14 @@ void observe(ColourKind kind, const Range<Real>& range, int channels, int n, Rea
       to.lo[c] = lo;
       to.hi[c] = hi;
     } else {
-      uint32_t* histogram = to.histogram + c * 256;
+      uint32_t* histogram = to.histogram + c * kHistogram;
       int bin[kSpan];
       for (int j = 0; j < n; ++j) {
         values[j] = saturate(values[j], range.low, range.high);
         bin[j] = histogram_bin(range, values[j]);
       }
-      for (int j = 0; j < n; ++j) ++histogram[bin[j]];
+      // Four counters for each bin: neighbours are often alike, and a count must not wait for the one before it.
+      for (int j = 0; j < n; ++j) ++histogram[(j % 4) * 256 + bin[j]];
     }
   }
 }

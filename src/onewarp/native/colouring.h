@@ -25,7 +25,7 @@ template <class Real> class Colouring {
         sum_(channels_),
         lo_(channels_),
         hi_(channels_),
-        histogram_(static_cast<size_t>(channels_) * 256) {}
+        histogram_(static_cast<size_t>(channels_) * kHistogram) {}
 
   // Sets up the active ops of sample `row`.
   void prepare(int64_t row) {
@@ -45,6 +45,47 @@ template <class Real> class Colouring {
     std::fill(hi_.begin(), hi_.end(), range_.low);
     std::fill(histogram_.begin(), histogram_.end(), 0u);
   }
+
+  ColourKind kind(int k) const { return steps_[k].op.kind; }
+
+  // Whether every prepared op makes of a value of a channel what it makes of that value anywhere: no mixing of channels.
+  bool by_level() const {
+    for (int k = 0; k < count_; ++k) {
+      const Step& step = steps_[k];
+      if (step.op.kind == ColourKind::hue) return false;
+      if (step.op.kind != ColourKind::affine) continue;
+      for (int r = 0; r < channels_; ++r)
+        for (int c = 0; c < channels_; ++c)
+          if (r != c && step.affine[r * (2 * channels_ + 1) + c] != 0) return false;
+    }
+    return true;
+  }
+
+  // Instead of observe(): the values that the 256 levels of channel c have become, and how often each level occurs.
+  void observe_levels(int k, int c, Real* values, const uint32_t* counts) {
+    const ColourKind kind = steps_[k].op.kind;
+    for (int level = 0; level < 256; ++level) {
+      Real& v = values[level];
+      if (kind == ColourKind::affine) {
+        sum_[c] += static_cast<double>(v) * counts[level];
+        continue;
+      }
+      v = std::min(std::max(v, range_.low), range_.high);
+      if (kind == ColourKind::equalize) {
+        const Real bin = std::nearbyint((v - range_.low) * (255 / (range_.high - range_.low)));
+        histogram_[static_cast<size_t>(c) * kHistogram + static_cast<size_t>(std::min(std::max(bin, Real(0)), Real(255)))] +=
+            counts[level];
+        continue;
+      }
+      v = range_.low + std::nearbyint(v - range_.low);
+      if (counts[level] == 0) continue;
+      lo_[c] = std::min(lo_[c], v);
+      hi_[c] = std::max(hi_[c], v);
+    }
+  }
+
+  // Instead of observing for a mean: the sums of the values of each channel.
+  void set_means(const double* sums) { std::copy(sums, sums + channels_, sum_.begin()); }
 
   void observe(int k, int n, Real* values, int stride) {
     kernels_.observe(steps_[k].op.kind, range_, channels_, n, values, stride,
@@ -129,7 +170,8 @@ template <class Real> class Colouring {
     step.coefficients.resize(static_cast<size_t>(channels_) * 256);
     step.keep.assign(channels_, 0);
     for (int c = 0; c < channels_; ++c) {
-      const uint32_t* histogram = histogram_.data() + static_cast<size_t>(c) * 256;
+      uint32_t* histogram = histogram_.data() + static_cast<size_t>(c) * kHistogram;
+      for (int k = 256; k < kHistogram; ++k) histogram[k % 256] += histogram[k];
       uint64_t sum = 0, last = 0;
       for (int k = 0; k < 256; ++k) {
         sum += histogram[k];

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "finish.h"
+#include "kernels.h"
 #include "parallel.h"
-#include "random.h"
 
 namespace onewarp {
 namespace {
@@ -25,40 +25,50 @@ int reflect_101(int k, int n) {
   return m < n ? m : period - m;
 }
 
-// Buffers of one thread: a row with its borders, and the horizontally blurred image.
+// Buffers of one thread: a row with its borders, and the last rows blurred along x, as many as there are weights.
 struct BlurScratch {
-  std::vector<float> row, frame, sum;
+  std::vector<float> row, blurred, sum;
+  std::vector<const float*> lines;
 };
 
 template <class T, class To>
 void blur_image(const float* weights, int taps, const Image& image, const Target& target, BlurScratch& scratch) {
-  const int radius = taps / 2, channels = image.channels;
-  const size_t line = static_cast<size_t>(image.width) * channels;
-  scratch.row.resize((static_cast<size_t>(image.width) + 2 * radius) * channels);
-  scratch.frame.assign(line * image.height, 0.0f);
-  scratch.sum.resize(line);
+  const int radius = taps / 2, channels = image.channels, values = image.width * channels;
+  const FilterKernels& kernels = filter_kernels();
+  scratch.row.resize(static_cast<size_t>(values) + 2 * static_cast<size_t>(radius) * channels);
+  scratch.blurred.resize(static_cast<size_t>(values) * taps);
+  scratch.sum.resize(values);
+  scratch.lines.resize(taps);
+  auto kept = [&](int i) { return scratch.blurred.data() + static_cast<size_t>(values) * (i % taps); };
 
+  int ready = 0;  // rows blurred along x so far
   for (int i = 0; i < image.height; ++i) {
-    const uint8_t* from = image.data + i * image.row;
-    float* value = scratch.row.data();
-    for (int j = -radius; j < image.width + radius; ++j) {
-      const uint8_t* pixel = from + reflect_101(j, image.width) * image.column;
-      for (int c = 0; c < channels; ++c) *value++ = static_cast<float>(load<T>(pixel + c * image.channel));
+    for (; ready < image.height && ready <= i + radius; ++ready) {
+      const uint8_t* from = image.data + ready * image.row;
+      auto put = [&](int at, int j) {
+        for (int c = 0; c < channels; ++c)
+          scratch.row[static_cast<size_t>(at) * channels + c] =
+              static_cast<float>(load<T>(from + j * image.column + c * image.channel));
+      };
+      for (int k = 0; k < radius; ++k) put(k, reflect_101(k - radius, image.width));
+      if (image.channel == sizeof(T) && image.column == static_cast<ptrdiff_t>(sizeof(T)) * channels) {
+        float* to = scratch.row.data() + static_cast<size_t>(radius) * channels;
+        for (int e = 0; e < values; ++e) to[e] = static_cast<float>(load<T>(from + e * sizeof(T)));
+      } else {
+        for (int j = 0; j < image.width; ++j) put(radius + j, j);
+      }
+      for (int k = 0; k < radius; ++k) put(radius + image.width + k, reflect_101(image.width + k, image.width));
+      for (int k = 0; k < taps; ++k) scratch.lines[k] = scratch.row.data() + static_cast<size_t>(k) * channels;
+      kernels.weighted_sum(weights, taps, scratch.lines.data(), values, kept(ready));
     }
-    float* sum = scratch.frame.data() + i * line;
-    for (int k = 0; k < taps; ++k) {
-      const float* shifted = scratch.row.data() + static_cast<size_t>(k) * channels;
-      for (size_t e = 0; e < line; ++e) sum[e] += weights[k] * shifted[e];
-    }
-  }
-  for (int i = 0; i < image.height; ++i) {
-    std::fill(scratch.sum.begin(), scratch.sum.end(), 0.0f);
-    for (int k = 0; k < taps; ++k) {
-      const float* row = scratch.frame.data() + reflect_101(i - radius + k, image.height) * line;
-      for (size_t e = 0; e < line; ++e) scratch.sum[e] += weights[k] * row[e];
-    }
+    for (int k = 0; k < taps; ++k) scratch.lines[k] = kept(reflect_101(i - radius + k, image.height));
+    kernels.weighted_sum(weights, taps, scratch.lines.data(), values, scratch.sum.data());
     uint8_t* to = target.data + i * target.row;
     const float* value = scratch.sum.data();
+    if (target.channel == To::size && target.column == To::size * channels) {
+      for (int e = 0; e < values; ++e) To::put(to + e * To::size, value[e]);
+      continue;
+    }
     for (int j = 0; j < image.width; ++j)
       for (int c = 0; c < channels; ++c) To::put(to + j * target.column + c * target.channel, *value++);
   }
@@ -78,17 +88,22 @@ void blur_batch(const float* weights, int taps, const uint8_t* active, const Bat
 }
 
 template <class T, class To> void noise_image(const NoiseParams& params, int64_t row, const Image& image, const Target& target) {
+  const FilterKernels& kernels = filter_kernels();
   const float strength = params.std[row] * (params.high - params.low);
   const uint32_t* key = params.keys + 2 * row;
-  uint64_t element = 0;
-  Words words{};
+  const int ahead = 2 * 16 * kernels.lanes;  // noise is made this many numbers at a time
+  std::vector<float> noise(ahead);
+  uint64_t made = 0, element = 0;
   for (int i = 0; i < image.height; ++i) {
     for (int j = 0; j < image.width; ++j) {
       for (int c = 0; c < image.channels; ++c, ++element) {
-        if (element % 2 == 0) words = threefry(key[0], key[1], static_cast<uint32_t>(element / 2), 0);
+        if (element == made) {
+          kernels.normal_noise(key, static_cast<uint32_t>(made / 2), ahead / 2, noise.data());
+          made += ahead;
+        }
         const float v = static_cast<float>(load<T>(image.data + i * image.row + j * image.column + c * image.channel));
         To::put(target.data + i * target.row + j * target.column + c * target.channel,
-                saturate(v + strength * normal(words.word[element % 2]), params.low, params.high));
+                saturate(v + strength * noise[element + ahead - made], params.low, params.high));
       }
     }
   }

@@ -21,7 +21,8 @@ std::vector<Candidate> candidates() {
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vbmi");
   return {{"avx512", kernels_avx512, avx512}, {"avx2", kernels_avx2, avx2}, {"plain", kernels_plain, true}};
 #else
   return {{"plain", kernels_plain, true}};
@@ -43,17 +44,17 @@ const Candidate& chosen() {
   return choice;
 }
 
+const KernelSet& kernel_set() {
+  static const KernelSet set = chosen().kernels();
+  return set;
+}
+
 }  // namespace
 
-const Kernels<float>& kernels(float) {
-  static const KernelSet set = chosen().kernels();
-  return *set.single;
-}
-
-const Kernels<double>& kernels(double) {
-  static const KernelSet set = chosen().kernels();
-  return *set.precise;
-}
+const Kernels<float>& kernels(float) { return *kernel_set().single; }
+const Kernels<double>& kernels(double) { return *kernel_set().precise; }
+const FilterKernels& filter_kernels() { return *kernel_set().filters; }
+const ByteKernels& byte_kernels() { return *kernel_set().bytes; }
 
 std::string isa() { return chosen().name; }
 

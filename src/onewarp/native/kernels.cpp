@@ -4,11 +4,13 @@
 // machine could become the copy that the linker keeps for all machines.
 #include "kernels.h"
 
+#include "bytes.h"
 #include "colour.h"
 #include "erase.h"
 #include "finish.h"
 #include "reduce.h"
 #include "sample.h"
+#include "smooth.h"
 
 namespace onewarp {
 namespace {
@@ -54,10 +56,13 @@ constexpr Kernels<double> precise = {
     double_sampler, colour_step<double>, observe<double>, erase_span<double>, finish_span<double>, reduce,
 };
 
+constexpr FilterKernels filters = {weighted_sum, normal_noise, kLanes};
+constexpr ByteKernels bytes = {map_bytes, map_pixels, sum_pixels, count_pixels};
+
 }  // namespace
 
 #define ONEWARP_JOIN(a, b) a##b
 #define ONEWARP_NAME(isa) ONEWARP_JOIN(kernels_, isa)
-KernelSet ONEWARP_NAME(ONEWARP_ISA)() { return {&single, &precise}; }
+KernelSet ONEWARP_NAME(ONEWARP_ISA)() { return {&single, &precise, &filters, &bytes}; }
 
 }  // namespace onewarp

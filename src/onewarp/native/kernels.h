@@ -21,10 +21,27 @@ template <class Real> struct Kernels {
   void (*reduce)(Dtype, const Image& source, int r, const Target&, const Part&);
 };
 
+// Of the filters; see smooth.h.
+struct FilterKernels {
+  void (*weighted_sum)(const float* weights, int taps, const float* const* lines, int n, float* out);
+  void (*normal_noise)(const uint32_t* key, uint32_t block, int blocks, float* out);
+  int lanes;  // normal_noise writes whole multiples of 2 * lanes numbers
+};
+
+// On uint8 rows of packed pixels; see bytes.h.
+struct ByteKernels {
+  void (*map_bytes)(const uint8_t* from, ptrdiff_t n, const uint8_t* table, uint8_t* to);
+  void (*map_pixels)(const uint8_t* from, ptrdiff_t pixels, int channels, const uint8_t* tables, uint8_t* to);
+  void (*sum_pixels)(const uint8_t* from, ptrdiff_t pixels, int channels, uint64_t* sums);
+  void (*count_pixels)(const uint8_t* from, ptrdiff_t pixels, int channels, uint32_t* histogram);
+};
+
 // What an instruction set provides: float kernels serve uint8 and float32 images, double ones serve uint16.
 struct KernelSet {
   const Kernels<float>* single;
   const Kernels<double>* precise;
+  const FilterKernels* filters;
+  const ByteKernels* bytes;
 };
 KernelSet kernels_plain();
 KernelSet kernels_avx2();
@@ -33,5 +50,7 @@ KernelSet kernels_avx512();
 // From the best set that this machine can run, or the one that the environment variable ONEWARP_ISA names; see isa.cpp.
 const Kernels<float>& kernels(float);
 const Kernels<double>& kernels(double);
+const FilterKernels& filter_kernels();
+const ByteKernels& byte_kernels();
 
 }  // namespace onewarp

@@ -1,4 +1,5 @@
 // Nearest sampling of elements of any kind: bytes are copied, never interpreted. For masks.
+#include "exact.h"
 #include "parallel.h"
 #include "pass.h"
 #include "taps.h"
@@ -25,6 +26,14 @@ void copy_image(const WarpParams& warp, int64_t row, Border border, Element fill
   std::vector<Field> fields;
   const bool identity = warp.matrices == nullptr;
   const Geometry geometry = identity ? Geometry{} : sample_geometry(warp, row, fields);
+  const ptrdiff_t bytes = sizeof(Element) * target.channels;
+  const bool packed = image.channel == sizeof(Element) && image.column == bytes && target.channel == sizeof(Element) && target.column == bytes;
+  Steps steps{0, 0, 1, 0, 0, 1};
+  if (packed && (identity || moves_whole_pixels(geometry, &steps))) {
+    const std::vector<Element> pixel(target.channels, fill);
+    copy_exactly(image, steps, border, reinterpret_cast<const uint8_t*>(pixel.data()), static_cast<int>(bytes), target);
+    return;
+  }
   int x[kSpan], y[kSpan];
   for (int i = 0; i < target.height; ++i) {
     for (int j0 = 0; j0 < target.width; j0 += kSpan) {

@@ -1,11 +1,14 @@
 #include "pass.h"
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 
 #include "colouring.h"
+#include "exact.h"
 #include "kernels.h"
 #include "parallel.h"
+#include "pointwise.h"
 #include "warping.h"
 
 namespace onewarp {
@@ -51,6 +54,9 @@ template <class Real> class Worker {
         offset_(settings.offset.begin(), settings.offset.end()),
         span_(static_cast<size_t>(kSpan) * settings.channels) {
     finish_ = {range_, scale_.data(), offset_.data(), batch.out};
+    // A float image may hold values outside its range, which a pass saturates: its values have to be looked at.
+    plain_ = batch.in != Dtype::float32 && std::all_of(scale_.begin(), scale_.end(), [](Real v) { return v == 1; }) &&
+             std::all_of(offset_.begin(), offset_.end(), [](Real v) { return v == 0; }) && covers_dtype();
     for (const EraseOp& op : settings.erase) fills_.emplace_back(op.fill.begin(), op.fill.end());
   }
 
@@ -61,6 +67,7 @@ template <class Real> class Worker {
     colouring_.prepare(row);
     prepare_erase(row);
 
+    if (run_bytes(item)) return;
     bool observed = false;
     for (int k = 0; k < colouring_.count(); ++k) observed |= colouring_.observes(k);
     if (observed) {
@@ -75,6 +82,72 @@ template <class Real> class Worker {
   }
 
  private:
+  // Whole pixels to move at most, and nothing to do to a value but to look it up or to write over it: done in bytes.
+  bool run_bytes(int64_t item) {
+    const Image& image = batch_.images[item];
+    const Target& target = batch_.targets[item];
+    const ptrdiff_t size = image.channel, pixel = size * image.channels;
+    const bool same = batch_.in == batch_.out && plain_ && size == item_size(batch_.in) && image.column == pixel &&
+                      target.channel == size && target.column == pixel;
+    Steps steps;
+    if (!same || !warping_.moves_whole_pixels(&steps)) return false;
+    const bool coloured = colouring_.count() > 0;
+    const bool whole = params_.warp.matrices == nullptr;  // the frame is the image: its statistics are those of the image
+    if (coloured && (batch_.in != Dtype::uint8 || !whole || !colouring_.by_level())) return false;
+    for (const EraseStep<Real>& step : erase_)
+      if (!step.fill || !step.rects) return false;
+    if (coloured)
+      look_up(image, target);
+    else
+      copy_exactly(image, steps, settings_.border, pixel_of(settings_.fill, fill_pixel_), static_cast<int>(pixel), target);
+    for (size_t k = 0; k < settings_.erase.size(); ++k) write_rects(k, item, target);
+    return true;
+  }
+
+  void look_up(const Image& image, const Target& target) {
+    const int channels = settings_.channels;
+    if (!levels_) levels_ = std::make_unique<Levels<Real>>(range_, channels);
+    levels_->trace(colouring_, image);
+    tables_.resize(static_cast<size_t>(256) * channels);
+    const Target planes{tables_.data(), 1, 256, channels, 256, 1, 256};  // [C][256]
+    kernels_.finish(finish_, Span{0, 0, 256, 1}, levels_->values(), kSpan, planes);
+    bool alike = true;
+    for (int c = 1; c < channels; ++c) alike = alike && std::equal(tables_.begin(), tables_.begin() + 256, tables_.begin() + 256 * c);
+    for (int i = 0; i < target.height; ++i) {
+      const uint8_t* from = image.data + i * image.row;
+      uint8_t* to = target.data + i * target.row;
+      if (alike)
+        byte_kernels().map_bytes(from, static_cast<ptrdiff_t>(target.width) * channels, tables_.data(), to);
+      else
+        byte_kernels().map_pixels(from, target.width, channels, tables_.data(), to);
+    }
+  }
+
+  void write_rects(size_t k, int64_t item, const Target& target) {
+    const EraseParams& params = params_.erase[k];
+    const int64_t row = batch_.start + item;
+    if (!params.active[row]) return;
+    const uint8_t* fill = pixel_of(settings_.erase[k].fill, rect_pixel_);
+    const int32_t* rect = static_cast<const int32_t*>(params.data) + 4 * row * params.count;
+    for (int n = 0; n < params.count; ++n, rect += 4) {
+      const int left = std::max(rect[1], 0), right = std::min(rect[3], target.width);
+      for (int i = std::max(rect[0], 0); i < std::min(rect[2], target.height); ++i)
+        for (int j = left; j < right; ++j) std::memcpy(target.data + i * target.row + j * target.column, fill, target.column);
+    }
+  }
+
+  // A fill as a pixel of the result's type, saturated and rounded like any other value.
+  const uint8_t* pixel_of(const std::vector<double>& fill, std::vector<uint8_t>& pixel) {
+    const int channels = settings_.channels;
+    const ptrdiff_t size = item_size(batch_.out);
+    pixel.resize(static_cast<size_t>(size) * channels);
+    std::vector<Real> values(static_cast<size_t>(kSpan) * channels);
+    for (int c = 0; c < channels; ++c) values[static_cast<size_t>(c) * kSpan] = static_cast<Real>(fill[c]);
+    const Target one{pixel.data(), 1, 1, channels, size * channels, size * channels, size};
+    kernels_.finish(finish_, Span{0, 0, 1, 1}, values.data(), kSpan, one);
+    return pixel.data();
+  }
+
   // With statistics: the warped frame is kept, and the ops run on it in segments that each start with an observation.
   void run_frame(const Target& target) {
     const size_t block = static_cast<size_t>(kSpan) * settings_.channels;
@@ -104,6 +177,11 @@ template <class Real> class Worker {
     if (target.width > kSpan / 2) return target.height * ((target.width + kSpan - 1) / kSpan);
     const int rows = kSpan / target.width;
     return (target.height + rows - 1) / rows;
+  }
+
+  // Whether the value range is all that the integer type can hold, so that saturating changes nothing.
+  bool covers_dtype() const {
+    return settings_.low <= 0 && settings_.high >= (batch_.in == Dtype::uint8 ? 255.0 : 65535.0);
   }
 
   void prepare_erase(int64_t row) {
@@ -141,6 +219,9 @@ template <class Real> class Worker {
   std::vector<std::vector<Real>> fills_;
   std::vector<EraseStep<Real>> erase_;
   Finish<Real> finish_{};
+  bool plain_ = false;               // the pass only moves and saturates
+  std::vector<uint8_t> fill_pixel_, rect_pixel_, tables_;
+  std::unique_ptr<Levels<Real>> levels_;
 };
 
 template <class Real> void run_batch(const PassSettings& settings, const PassParams& params, const Batch& batch) {

@@ -85,12 +85,14 @@ template <class Real> struct ColourStep {
   Real* scratch;           // [C]
 };
 
+constexpr int kHistogram = 4 * 256;  // counters per channel
+
 // What a colour op needs to know of the whole frame; only the part that its kind needs is used. All per channel.
 template <class Real> struct Statistics {
   double* sum;
   Real* lo;
   Real* hi;
-  uint32_t* histogram;  // [C][256]
+  uint32_t* histogram;  // [C][4][256], to be added up
 };
 
 // One erase op of one sample.

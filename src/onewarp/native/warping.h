@@ -6,10 +6,15 @@
 #include <cstdint>
 #include <vector>
 
+#include "exact.h"
 #include "kernels.h"
 #include "pass.h"
 
 namespace onewarp {
+
+inline ptrdiff_t item_size(Dtype dtype) {
+  return dtype == Dtype::uint8 ? 1 : dtype == Dtype::uint16 || dtype == Dtype::float16 ? 2 : 4;
+}
 
 // Whether pixel centres fall on pixel centres (flips, quarter turns, whole shifts): then all weights are 0 or 1.
 inline bool centre_to_centre(const Geometry& geometry) {
@@ -50,13 +55,18 @@ template <class Real> class Warping {
     sampler_ = kernels_.sampler(sampling, source, settings_.channels, packed);
   }
 
+  // Whether the prepared sample is moved by whole pixels, read from its image as it is.
+  bool moves_whole_pixels(Steps* steps) const {
+    if (params_.warp.matrices == nullptr) {
+      *steps = {0, 0, 1, 0, 0, 1};
+      return true;
+    }
+    return warp_.shrink == 1.0 && onewarp::moves_whole_pixels(warp_.geometry, steps);
+  }
+
   void sample(const Span& span, Real* out, int stride) const { sampler_(warp_, span, out, stride); }
 
  private:
-  static ptrdiff_t item_size(Dtype dtype) {
-    return dtype == Dtype::uint8 ? 1 : dtype == Dtype::uint16 || dtype == Dtype::float16 ? 2 : 4;
-  }
-
   Sampling wanted() const {
     switch (settings_.interpolation) {
       case Interpolation::nearest: return Sampling::nearest;

@@ -1,0 +1,99 @@
+// Row kernels on uint8 values as they are: look-up tables, sums and histograms, for colour that needs no arithmetic.
+#pragma once
+
+#include "simd.h"
+
+namespace onewarp {
+namespace {
+
+#if defined(__AVX512VBMI__)
+struct ByteTable {
+  __m512i part[4];
+  explicit ByteTable(const uint8_t* table) {
+    for (int k = 0; k < 4; ++k) part[k] = _mm512_loadu_si512(table + 64 * k);
+  }
+  ONEWARP_INLINE __m512i operator()(__m512i v) const {
+    const __m512i low = _mm512_permutex2var_epi8(part[0], v, part[1]), high = _mm512_permutex2var_epi8(part[2], v, part[3]);
+    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(v), low, high);
+  }
+};
+#endif
+
+// to[k] = table[from[k]].
+inline void map_bytes(const uint8_t* from, ptrdiff_t n, const uint8_t* table, uint8_t* to) {
+  ptrdiff_t k = 0;
+#if defined(__AVX512VBMI__)
+  const ByteTable look_up(table);
+  for (; k + 64 <= n; k += 64) _mm512_storeu_si512(to + k, look_up(_mm512_loadu_si512(from + k)));
+#elif defined(__AVX2__)
+  // Sixteen tables of sixteen: a shuffle gives 0 where the index, moved down by 16 for each table, is not in [0, 16).
+  __m256i part[16];
+  for (int t = 0; t < 16; ++t) part[t] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)(table + 16 * t)));
+  for (; k + 32 <= n; k += 32) {
+    __m256i index = _mm256_loadu_si256((const __m256i*)(from + k)), found = _mm256_setzero_si256();
+#pragma GCC unroll 16
+    for (int t = 0; t < 16; ++t) {
+      // Above 15 the saturating addition of 112 sets the top bit, which makes the shuffle give 0.
+      found = _mm256_or_si256(found, _mm256_shuffle_epi8(part[t], _mm256_adds_epu8(index, _mm256_set1_epi8(112))));
+      index = _mm256_sub_epi8(index, _mm256_set1_epi8(16));
+    }
+    _mm256_storeu_si256((__m256i*)(to + k), found);
+  }
+#endif
+  for (; k < n; ++k) to[k] = table[from[k]];
+}
+
+// The same with a table for each of C channels: `tables` [C][256].
+inline void map_pixels(const uint8_t* from, ptrdiff_t pixels, int channels, const uint8_t* tables, uint8_t* to) {
+  ptrdiff_t k = 0;
+#if defined(__AVX512VBMI__)
+  if (channels == 3) {
+    const ByteTable red(tables), green(tables + 256), blue(tables + 512);
+    // Bit k of a mask: byte k of the first vector is green (blue). Each further vector starts one channel later.
+    constexpr uint64_t kThird = 0x9249249249249249u;  // bits 0, 3, 6 ... 63
+    for (; 3 * k + 192 <= 3 * pixels; k += 64) {
+#pragma GCC unroll 3
+      for (int part = 0; part < 3; ++part) {
+        const __m512i v = _mm512_loadu_si512(from + 3 * k + 64 * part);
+        const __mmask64 is_green = kThird << ((1 + 2 * part) % 3), is_blue = kThird << ((2 + 2 * part) % 3);
+        const __m512i two = _mm512_mask_blend_epi8(is_green, red(v), green(v));
+        _mm512_storeu_si512(to + 3 * k + 64 * part, _mm512_mask_blend_epi8(is_blue, two, blue(v)));
+      }
+    }
+  }
+#endif
+  for (; k < pixels; ++k)
+    for (int c = 0; c < channels; ++c) to[k * channels + c] = tables[c * 256 + from[k * channels + c]];
+}
+
+// Adds the values of each channel: sums [C].
+inline void sum_pixels(const uint8_t* from, ptrdiff_t pixels, int channels, uint64_t* sums) {
+  const ptrdiff_t n = pixels * channels;
+  ptrdiff_t k = 0;
+  if (channels == 1 || channels == 3) {
+    constexpr int kBlock = 192;  // a multiple of 3 and of the vectors' widths
+    while (n - k >= kBlock) {
+      uint16_t part[kBlock] = {};
+      for (int turn = 0; turn < 256 && n - k >= kBlock; ++turn, k += kBlock)
+        for (int b = 0; b < kBlock; ++b) part[b] = (uint16_t)(part[b] + from[k + b]);
+      for (int b = 0; b < kBlock; ++b) sums[b % channels] += part[b];
+    }
+  }
+  for (; k < n; ++k) sums[k % channels] += from[k];
+}
+
+// Counts the values of each channel: histogram [C][4][256], four counters for each value so that none waits for another.
+inline void count_pixels(const uint8_t* from, ptrdiff_t pixels, int channels, uint32_t* histogram) {
+  ptrdiff_t k = 0;
+  if (channels == 3) {
+    for (; k + 4 <= pixels; k += 4) {
+#pragma GCC unroll 12
+      for (int b = 0; b < 12; ++b) ++histogram[(b % 3) * kHistogram + (b / 3) * 256 + from[3 * k + b]];
+    }
+  }
+  for (; k < pixels; ++k)
+    for (int c = 0; c < channels; ++c) ++histogram[c * kHistogram + (k % 4) * 256 + from[k * channels + c]];
+}
+
+}  // namespace
+}  // namespace onewarp
