@@ -37,6 +37,10 @@ demo: $(VENV)/.installed-jax  ## train a small model on handwritten digits, on J
 
 test: $(VENV)/.installed-$(call joined,test $(BACKENDS))  ## run the tests; BACKENDS="jax tensorflow torch"
 	KERAS_BACKEND=$(firstword $(BACKENDS)) $(python) -m pytest $(PYTEST_FLAGS) --ignore=tests/backends
+	@for isa in $$($(python) -c 'from onewarp import _native; print(*_native.isas()[1:])'); do \
+	    echo "ONEWARP_ISA=$$isa $(python) -m pytest $(PYTEST_FLAGS) tests/test_native*.py"; \
+	    ONEWARP_ISA=$$isa $(python) -m pytest $(PYTEST_FLAGS) tests/test_native*.py; \
+	done
 	@for backend in $(BACKENDS); do \
 	    if [ -d tests/backends ]; then \
 	        echo "KERAS_BACKEND=$$backend $(python) -m pytest $(PYTEST_FLAGS) tests/backends"; \

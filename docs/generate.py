@@ -3,7 +3,8 @@
     python docs/generate.py            # the page and the pictures
     python docs/generate.py --check    # exit 1 if the page differs from the code (the tests run this)
 
-The photographs are scikit-learn's sample images: china.jpg by Danielle Buma and flower.jpg by Mike Behnke, both CC BY 2.0.
+The photographs are scikit-learn's sample images: china.jpg by Danielle Buma and flower.jpg by Mike Behnke, both CC BY
+2.0.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
 import onewarp as ow  # noqa: E402
-from onewarp.transforms import vocabulary  # noqa: E402
 from onewarp.transform import Color, Combinator, Erase, Filter, Geometric, Mix  # noqa: E402
+from onewarp.transforms import vocabulary  # noqa: E402
 
 KINDS = {
     "Geometry": (Geometric, "Where pixels come from. Neighbours fuse into one warp; one resample per image."),
@@ -39,8 +40,8 @@ def page() -> str:
     lines = [
         "# The transforms",
         "",
-        "Generated from the code by `python docs/generate.py`. Every transform takes `p`, the probability that it acts on a",
-        'sample, and `name`, which pins its random numbers. "s or (low, high)" means: a number, or a pair to draw from.',
+        "Generated from the code by `python docs/generate.py`. Every transform takes `p`, the probability that it acts",
+        "on a sample, and `name`, which pins its random numbers. s or (low, high): a number, or a pair to draw from.",
     ]
     for kind, (base, text) in KINDS.items():
         lines += ["", f"## {kind}", "", text]
@@ -111,6 +112,28 @@ def example(row: Any, photo: np.ndarray, draws: int = 5) -> np.ndarray:
     return np.concatenate([caption(text[:118], strip.shape[1]), strip])
 
 
+SIZED = {
+    transform.__class__.__name__: transform
+    for transform in (
+        ow.RandomCrop(160),
+        ow.CenterCrop(160),
+        ow.RandomResizedCrop(160),
+        ow.Resize((160, 320)),
+        ow.ResizeShortest(100),
+        ow.ResizeLongest(100),
+        ow.ResizeCover((160, 160)),
+        ow.LetterBox(160),
+        ow.Pad(40),
+    )
+}
+
+
+def shown_row(row: Any) -> Any:
+    """The row with sizes that suit the gallery's photographs."""
+    transform = SIZED.get(row.name)
+    return row if transform is None else dataclasses.replace(row, make=lambda p: transform)
+
+
 def gallery() -> None:
     """docs/images/gallery-*.jpg, one sheet per kind, from the rows of the tests' table."""
     from table import ROWS, VARIANTS
@@ -119,13 +142,7 @@ def gallery() -> None:
     for kind, (base, _) in KINDS.items():
         rows = [row for row in ROWS + VARIANTS[:2] if isinstance(row.make(1.0), base)]
         if kind == "Geometry":
-            sizing = {"RandomCrop": ow.RandomCrop(160), "CenterCrop": ow.CenterCrop(160), "RandomResizedCrop": ow.RandomResizedCrop(160),
-                      "Resize": ow.Resize((160, 320)), "ResizeShortest": ow.ResizeShortest(100), "ResizeLongest": ow.ResizeLongest(100),
-                      "ResizeCover": ow.ResizeCover((160, 160)), "LetterBox": ow.LetterBox(160), "Pad": ow.Pad(40)}  # fmt: skip
-            rows = [
-                dataclasses.replace(row, make=lambda p, t=sizing.get(row.name): t) if row.name in sizing else row
-                for row in rows
-            ]
+            rows = [shown_row(row) for row in rows]
         if kind == "Combinators":
             continue
         sheet = np.concatenate([example(row, photos[i % 2]) for i, row in enumerate(rows)])

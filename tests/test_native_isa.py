@@ -1,4 +1,4 @@
-"""The instruction sets: what runs here gives the same bits, and what is compiled for one never serves another machine."""
+"""The instruction sets: all that run here give the same bits, and what is compiled for one serves no other machine."""
 
 from __future__ import annotations
 
