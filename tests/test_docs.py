@@ -1,4 +1,4 @@
-"""The documentation says what the code does: the generated page is current, policies in it load, links lead somewhere."""
+"""The documentation says what the code does: generated pages are current, policies load, links lead somewhere."""
 
 from __future__ import annotations
 

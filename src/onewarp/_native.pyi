@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from numpy import bool_, float32, int32, uint8, uint32
+from numpy import bool_, float32, float64, int32, uint8, uint32, uint64
 from numpy.typing import NDArray
 
 _Array = NDArray[Any]
@@ -75,3 +75,11 @@ def gaussian_noise(
 def threefry2x32(
     k0: NDArray[uint32], k1: NDArray[uint32], c0: NDArray[uint32], c1: NDArray[uint32]
 ) -> tuple[NDArray[uint32], NDArray[uint32]]: ...
+def uniforms(
+    seed: int,
+    epoch: int,
+    slots: NDArray[uint32],
+    counts: NDArray[int32],
+    ids: NDArray[uint64],
+    occurrence: NDArray[uint32],
+) -> NDArray[float64]: ...

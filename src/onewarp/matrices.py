@@ -15,10 +15,12 @@ import numpy as np
 
 from onewarp.random import Array, constant
 
+Entry = Array | float  # of a matrix: [n] or [1] numbers, or one number for all
+Linear = tuple[Entry, Entry, Entry, Entry]  # the 2x2 matrix ((a, b), (c, d)), by rows
+
+ZERO = 0.0  # as an entry of `affine`: what need not be written
 _EYE = np.eye(3)
-_LINEAR = np.diag([1.0, 1.0, 0.0])
-_TURN = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
-_W = np.array([0.0, 0.0, 1.0])
+_UNITS = [np.eye(9)[k].reshape(3, 3) for k in range(9)]
 GREY = np.array([0.299, 0.587, 0.114])
 
 
@@ -29,22 +31,32 @@ def matmul(a: Array, b: Array, xp: Any) -> Array:
     return xp.sum(xp.expand_dims(a, 3) * xp.expand_dims(b, 1), axis=2)
 
 
-def basis(terms: list[tuple[Array, Any]], base: Any, xp: Any) -> Array:
-    """base + sum of coefficient [n] times constant matrix [i, j], as [n, i, j]."""
+def basis(terms: list[tuple[Entry, np.ndarray]], base: np.ndarray, xp: Any) -> Array:
+    """base + sum of coefficient [n] (or a number) times constant matrix [i, j], as [n or 1, i, j]."""
+    if xp is np:  # with the samples last in memory: inner loops are long
+        total = base[:, :, None]
+        for coefficient, matrix in terms:
+            total = total + matrix[:, :, None] * coefficient
+        return total.transpose(2, 0, 1)
     total = constant(base, xp)[None]
     for coefficient, matrix in terms:
-        total = total + coefficient[:, None, None] * constant(matrix, xp)[None]
+        factor = coefficient if isinstance(coefficient, float) else coefficient[:, None, None]
+        total = total + factor * constant(matrix, xp)[None]
     return total
 
 
-def _unit_matrix(row: int, column: int) -> np.ndarray:
-    matrix = np.zeros((3, 3))
-    matrix[row, column] = 1.0
-    return matrix
-
-
-_XX, _XY, _X0 = _unit_matrix(0, 0), _unit_matrix(0, 1), _unit_matrix(0, 2)
-_YX, _YY, _Y0 = _unit_matrix(1, 0), _unit_matrix(1, 1), _unit_matrix(1, 2)
+def affine(a: Entry, b: Entry, x: Entry, c: Entry, d: Entry, y: Entry, xp: Any) -> Array:
+    """The matrices [n or 1, 3, 3] of the rows (a, b, x), (c, d, y), (0, 0, 1)."""
+    entries = (a, b, x, c, d, y)
+    if xp is np:
+        n = max([len(entry) for entry in entries if isinstance(entry, np.ndarray)], default=1)
+        flat = np.zeros((n, 9))
+        flat[:, 8] = 1.0
+        for place, entry in enumerate(entries):
+            if entry is not ZERO:
+                flat[:, place] = entry
+        return flat.reshape(n, 3, 3)
+    return basis(list(zip(entries, _UNITS, strict=False)), _UNITS[8], xp)
 
 
 def identity(xp: Any) -> Array:
@@ -52,52 +64,42 @@ def identity(xp: Any) -> Array:
     return constant(_EYE, xp)[None]
 
 
-def rotation(degrees: Array, xp: Any) -> Array:
+def rotation(degrees: Array, xp: Any) -> Linear:
     """Content turns counter-clockwise as seen, by `degrees` [n], about the origin."""
     radians = degrees * (np.pi / 180.0)
-    return basis([(xp.cos(radians), _LINEAR), (xp.sin(radians), _TURN)], np.diag(_W), xp)
+    cosine, sine = xp.cos(radians), xp.sin(radians)
+    return cosine, -sine, sine, cosine
 
 
-def scaling(x: Array, y: Array, xp: Any) -> Array:
-    """Output to input: input = (x * output x, y * output y); `x`, `y` [n]."""
-    return basis([(x, _XX), (y, _YY)], np.diag(_W), xp)
-
-
-def shearing(x_degrees: Array, y_degrees: Array, xp: Any) -> Array:
+def shearing(x_degrees: Array, y_degrees: Array, xp: Any) -> Linear:
     """Input = (x + tan(x_degrees) y, y + tan(y_degrees) x); [n] each."""
-    return basis([(xp.tan(x_degrees * (np.pi / 180.0)), _XY), (xp.tan(y_degrees * (np.pi / 180.0)), _YX)], _EYE, xp)
+    return 1.0, xp.tan(x_degrees * (np.pi / 180.0)), xp.tan(y_degrees * (np.pi / 180.0)), 1.0
 
 
-def translation(x: Array, y: Array, xp: Any) -> Array:
+def translation(x: Entry, y: Entry, xp: Any) -> Array:
     """Input = output + (x, y), in pixels [n]."""
-    return basis([(x, _X0), (y, _Y0)], _EYE, xp)
+    return affine(1.0, ZERO, x, ZERO, 1.0, y, xp)
 
 
-def window(left: Array, top: Array, scale_x: Array, scale_y: Array, xp: Any) -> Array:
+def window(left: Entry, top: Entry, scale_x: Entry, scale_y: Entry, xp: Any) -> Array:
     """Input = (left + scale_x * x, top + scale_y * y): a crop, resized. All [n] or [1]."""
-    return basis([(scale_x, _XX), (scale_y, _YY), (left, _X0), (top, _Y0)], np.diag(_W), xp)
+    return affine(scale_x, ZERO, left, ZERO, scale_y, top, xp)
 
 
 def about_centre(
-    matrix: Array,
+    linear: Linear,
     height: Array,
     width: Array,
     xp: Any,
     out_height: Array | None = None,
     out_width: Array | None = None,
 ) -> Array:
-    """An affine `matrix` about the origin -> about the centre of the frame, output centre to input centre."""
-    out_height = height if out_height is None else out_height
-    out_width = width if out_width is None else out_width
-    into = _centre(height, width, xp)
-    out = _centre(out_height, out_width, xp)
-    shift = into - xp.sum(matrix * xp.expand_dims(out, 1), axis=2)
-    return matrix + xp.expand_dims(shift, 2) * constant(_W, xp)
-
-
-def _centre(height: Array, width: Array, xp: Any) -> Array:
-    x, y = constant([0.5, 0.0, 0.0], xp), constant([0.0, 0.5, 0.0], xp)
-    return width[:, None] * x + height[:, None] * y
+    """A linear map about the centre of the frame, output centre to input centre, as [n, 3, 3]."""
+    a, b, c, d = linear
+    x, y = 0.5 * width, 0.5 * height
+    out_x = x if out_width is None else 0.5 * out_width
+    out_y = y if out_height is None else 0.5 * out_height
+    return affine(a, b, x - (a * out_x + b * out_y), c, d, y - (c * out_x + d * out_y), xp)
 
 
 def quad_to_frame(corners: list[tuple[Array, Array]], height: Array, width: Array, xp: Any) -> Array:
@@ -118,7 +120,7 @@ def quad_to_frame(corners: list[tuple[Array, Array]], height: Array, width: Arra
         [g, h, xp.ones_like(g)],
     ]
     square_to_quad = xp.stack([xp.stack(row, axis=-1) for row in rows], axis=1)
-    to_frame = scaling(width, height, xp)  # unit square -> frame
+    to_frame = affine(width, ZERO, ZERO, ZERO, height, ZERO, xp)  # unit square -> frame
     return matmul(to_frame, inverse(square_to_quad, xp), xp)
 
 
@@ -144,6 +146,13 @@ def colour_map(linear: Array, mean: Array | None = None, offset: Array | None = 
     return xp.concatenate([linear, mean, offset], axis=2)
 
 
+def wide(channels: int, linear: Any = None, mean: Any = None) -> np.ndarray:
+    """A constant map [c, 2c+1] = [A | K | 0] from A and K [c, c]; None is zeros."""
+    nothing = np.zeros((channels, channels))
+    parts = [nothing if linear is None else linear, nothing if mean is None else mean, nothing[:, :1]]
+    return np.concatenate(parts, axis=1)
+
+
 def rgb_in(matrix: np.ndarray, channels: int) -> np.ndarray:
     """A constant 3x3 on RGB as [channels, channels]; the channels after the third are left to the caller (zeros)."""
     out = np.zeros((channels, channels))
@@ -165,7 +174,7 @@ def grey_in(channels: int) -> np.ndarray:
 
 def colour_identity(channels: int, xp: Any) -> Array:
     """[1, c, 2c+1]"""
-    return constant(np.concatenate([np.eye(channels), np.zeros((channels, channels + 1))], axis=1), xp)[None]
+    return constant(wide(channels, np.eye(channels)), xp)[None]
 
 
 def compose_colour(second: Array, first: Array, xp: Any) -> Array:

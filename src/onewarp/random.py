@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from onewarp import _native
 from onewarp.errors import InputError
 
 Array = Any  # a NumPy array or a backend tensor, as `xp` makes them
@@ -41,8 +42,8 @@ def float_dtype(xp: Any) -> str:
 
 
 def constant(values: Any, xp: Any) -> Array:
-    """`values` as an array of `xp` in its drawing dtype."""
-    return xp.array(values, dtype=float_dtype(xp))
+    """`values` as an array of `xp` in its drawing dtype; not to be written to, it may be `values` itself."""
+    return np.asarray(values, np.float64) if xp is np else xp.array(values, dtype="float32")
 
 
 def _word(value: int, xp: Any) -> Array:
@@ -77,13 +78,17 @@ def unit(words: Array, xp: Any = np) -> Array:
     return xp.cast(top, "float32") * 2.0**-24 if xp is not np else top * 2.0**-24
 
 
-def slot_key(seed: int, epoch: Any, slot: Slot, xp: Any = np) -> tuple[Array, Array]:
-    """The key of one slot: two words of shape [1]. `seed` is an integer in [0, 2**64), `epoch` in [0, 2**32)."""
+def _check_key(seed: int, epoch: Any) -> None:
     if not 0 <= seed < 1 << 64:
         raise InputError(f"seed must lie in [0, 2**64), got {seed}; pass a non-negative integer")
+    if isinstance(epoch, (int, np.integer)) and not 0 <= epoch <= _MASK:
+        raise InputError(f"epoch must lie in [0, 2**32), got {epoch}; pass a non-negative integer")
+
+
+def slot_key(seed: int, epoch: Any, slot: Slot, xp: Any = np) -> tuple[Array, Array]:
+    """The key of one slot: two words of shape [1]. `seed` is an integer in [0, 2**64), `epoch` in [0, 2**32)."""
+    _check_key(seed, epoch)
     if isinstance(epoch, (int, np.integer)):
-        if not 0 <= epoch <= _MASK:
-            raise InputError(f"epoch must lie in [0, 2**32), got {epoch}; pass a non-negative integer")
         epoch = _word(int(epoch), xp)
     stream = threefry2x32(_word(seed, xp), _word(seed >> 32, xp), epoch, _word(0, xp), xp)
     name, index = slot
@@ -107,9 +112,15 @@ def words(seed: int, epoch: Any, slot: Slot, ids: Any, xp: Any = np) -> tuple[Ar
 
 
 @lru_cache(maxsize=256)
-def _host_slot_keys(seed: int, epoch: int, slots: tuple[Slot, ...]) -> tuple[np.ndarray, np.ndarray]:
-    pairs = [slot_key(seed, epoch, slot) for slot in slots]
-    return np.stack([k for k, _ in pairs]), np.stack([k for _, k in pairs])  # [s, 1] each
+def _slot_words(slots: tuple[tuple[Slot, int], ...]) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]]]:
+    """Of `slots` (slot, k): their words uint32 [s, 2], the k int32 [s], and the rows (start, stop) they take."""
+    words_of = [(zlib.crc32(name.encode()), index) for (name, index), _ in slots]
+    counts = np.array([k for _, k in slots], np.int32)
+    stops = np.cumsum(counts).tolist()
+    return np.array(words_of, np.uint32), counts, list(zip([0, *stops], stops, strict=False))
+
+
+_FIRST = np.zeros(1, np.uint32)
 
 
 def uniforms_of(
@@ -117,17 +128,27 @@ def uniforms_of(
 ) -> list[Array]:
     """Uniforms for many slots at once: a list of [n, k] arrays, one for each (slot, k) of `slots`.
 
-    One vectorised pass over all slots: the same numbers as `uniforms` slot by slot.
+    The same numbers as `uniforms` slot by slot. On the host the native generator makes them, elsewhere its twin.
     """
     if not slots:
         return []
+    if xp is not np or isinstance(ids, tuple) or not isinstance(epoch, (int, np.integer)):
+        return uniforms_by_operations(seed, epoch, ids, occurrence, slots, xp)
+    _check_key(seed, epoch)
+    slot_words, counts, rows = _slot_words(tuple(slots))
+    wide = np.asarray(ids).astype(np.uint64)
+    times = _FIRST if occurrence is None else np.asarray(occurrence).astype(np.uint32).reshape(-1)
+    found = _native.uniforms(int(seed), int(epoch), slot_words, counts, wide, times)
+    return [found[start:stop].T for start, stop in rows]
+
+
+def uniforms_by_operations(
+    seed: int, epoch: Any, ids: Any, occurrence: Any, slots: Sequence[tuple[Slot, int]], xp: Any
+) -> list[Array]:
+    """`uniforms_of` by array operations, in one vectorised pass over all slots."""
     low, high = _id_words(ids, xp)
-    names = tuple(slot for slot, _ in slots)
-    if xp is np and isinstance(epoch, (int, np.integer)):
-        key0, key1 = _host_slot_keys(seed, int(epoch), names)
-    else:
-        pairs = [slot_key(seed, epoch, slot, xp) for slot in names]
-        key0, key1 = xp.stack([k for k, _ in pairs]), xp.stack([k for _, k in pairs])
+    pairs = [slot_key(seed, epoch, slot, xp) for slot, _ in slots]
+    key0, key1 = xp.stack([k for k, _ in pairs]), xp.stack([k for _, k in pairs])
     key0, key1 = threefry2x32(key0, key1, low[None], high[None], xp)  # sample keys [s, n]
     blocks = [(k + 1) // 2 for _, k in slots]
     rows = np.repeat(np.arange(len(slots)), blocks)
@@ -163,6 +184,11 @@ def integer(u: Array, count: Any, xp: Any = np) -> Array:
     high = xp.floor(u * 4096.0)
     low = u * 4096.0 - high
     return xp.floor((high * count + xp.floor(low * count)) / 4096.0)
+
+
+def integers(values: Array, xp: Any = np) -> Array:
+    """Whole numbers as integers, to index with."""
+    return values.astype(np.int64) if xp is np else xp.cast(values, "int32")
 
 
 def within(bounds: tuple[float, float], u: Array) -> Array:
@@ -235,7 +261,7 @@ def lookup(table: np.ndarray, u: Array, xp: Any = np) -> Array:
     """Linear interpolation of `table` [m], whose nodes divide [0, 1] evenly, at `u` in [0, 1)."""
     t = u * (len(table) - 1)
     index = xp.floor(t)
-    where = index.astype(np.int64) if xp is np else xp.cast(index, "int32")
+    where = integers(index, xp)
     values = constant(table, xp)
     low, high = xp.take(values, where, axis=0), xp.take(values, where + 1, axis=0)
     return low + (high - low) * (t - index)

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "arguments.h"
+#include "draws.h"
 #include "filter.h"
 #include "isa.h"
 #include "random.h"
@@ -264,6 +265,7 @@ NB_MODULE(_native, m) {
   m.def("isas", &runnable_isas, "All instruction sets that this machine can run, best first.");
   m.def("threefry2x32", &threefry2x32, "k0"_a, "k1"_a, "c0"_a, "c1"_a,
         "Threefry-2x32-20 of uint32 arrays [N]: key words k0, k1 and counter words c0, c1 to two output words.");
+  define_draws(m);
 }
 
 }  // namespace onewarp

@@ -8,48 +8,81 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 
 from onewarp.errors import PolicyError
 from onewarp.fields import Range, choice, counts, factor, probability, span, spread
-from onewarp.matrices import GREY, alpha_in, basis, colour_map, compose_colour, grey_in, rgb_in
-from onewarp.random import Array, constant, integer, within
+from onewarp.matrices import GREY, alpha_in, basis, colour_map, grey_in, rgb_in, wide
+from onewarp.random import Array, constant, integer, integers, within
 from onewarp.transform import Color
 
 _UNCHANGED = (1.0, 1.0)
 _LUMA = np.ones((3, 1)) * GREY  # RGB -> grey in all three
 _SUM = np.ones((3, 3)) / 3
 _CROSS = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / np.sqrt(3)
+_SHUFFLES = [np.eye(3)[list(order)] for order in itertools.permutations(range(3))]
 
 
-def _blend(amount: Array, grey: np.ndarray, channels: int, xp: Any) -> Array:
-    """amount * identity + (1 - amount) * grey on RGB; a fourth channel stays: [n, c, c]."""
-    keep = np.eye(channels) - (alpha_in(channels) if channels > 3 else 0.0)
-    return basis([(amount, keep), (1.0 - amount, grey)], np.eye(channels) - keep, xp)
+@dataclass(frozen=True)
+class _Constants:
+    """The constant maps [c, 2c+1] that colour maps are sums of: what they keep, and what takes its place."""
+
+    nothing: np.ndarray
+    kept: np.ndarray  # identity on the colours
+    fourth: np.ndarray  # identity on the channels after the third
+    grey: np.ndarray | None  # the grey value, on RGB
+    mean: np.ndarray | None  # the mean of the grey value, on RGB or on the one channel
+    hue: tuple[np.ndarray, ...]  # the grey axis; cosine and sine of a rotation about it
 
 
-def _brightness(amount: Array, channels: int, xp: Any) -> Array:
-    return colour_map(basis([(amount, np.eye(channels))], np.zeros((channels, channels)), xp), xp=xp)
+@lru_cache(maxsize=64)
+def _constants(channels: int) -> _Constants:
+    fourth = alpha_in(channels) if channels > 3 else np.zeros((channels, channels))
+    rgb = channels >= 3
+    parts = (_SUM, np.eye(3) - _SUM, _CROSS) if rgb else ()
+    return _Constants(
+        wide(channels),
+        wide(channels, np.eye(channels) - fourth),
+        wide(channels, fourth),
+        wide(channels, rgb_in(_LUMA, channels)) if rgb else None,
+        wide(channels, None, grey_in(channels)) if rgb or channels == 1 else None,
+        tuple(wide(channels, rgb_in(part, channels)) for part in parts),
+    )
 
 
-def _contrast(amount: Array, channels: int, xp: Any) -> Array:
-    linear = _blend(amount, np.zeros((channels, channels)), channels, xp)
-    mean = basis([(1.0 - amount, grey_in(channels))], np.zeros((channels, channels)), xp)
-    return colour_map(linear, mean, xp=xp)
+def _jitter(
+    channels: int,
+    xp: Any,
+    brightness: Array | None = None,
+    contrast: Array | None = None,
+    saturation: Array | None = None,
+    turns: Array | None = None,
+) -> Array:
+    """Brightness b, contrast c, saturation s, then Rodrigues' rotation H about the grey axis by `turns`, as one map.
 
-
-def _saturation(amount: Array, channels: int, xp: Any) -> Array:
-    return colour_map(_blend(amount, rgb_in(_LUMA, channels), channels, xp), xp=xp)
-
-
-def _rotate_hue(turns: Array, channels: int, xp: Any) -> Array:
-    """Rodrigues' rotation about the grey axis (1, 1, 1) by `turns` of a full turn."""
-    angle = turns * (2.0 * np.pi)
-    cosine, sine = xp.cos(angle), xp.sin(angle)
-    rgb = [(cosine, rgb_in(np.eye(3) - _SUM, channels)), (sine, rgb_in(_CROSS, channels))]
-    return colour_map(basis(rgb, rgb_in(_SUM, channels) + alpha_in(channels), xp), xp=xp)
+    With G, which gives RGB its grey value: H (s + (1 - s) G) (c x + (1 - c) G mean(x)) b, where H G = G G = G, is
+    b c s H x + b c (1 - s) G x + b (1 - c) G mean(x). A fourth channel has its brightness changed only.
+    """
+    constants = _constants(channels)
+    b = 1.0 if brightness is None else brightness
+    bc = b if contrast is None else b * contrast
+    bcs = bc if saturation is None else bc * saturation
+    terms: list[Any] = []
+    if turns is None:
+        terms.append((bcs, constants.kept))
+    else:
+        angle = turns * (2.0 * np.pi)
+        terms += zip((bcs, bcs * xp.cos(angle), bcs * xp.sin(angle)), constants.hue, strict=True)
+    if saturation is not None:
+        terms.append((bc - bcs, constants.grey))
+    if contrast is not None:
+        terms.append((b - bc, constants.mean))
+    if channels > 3:
+        terms.append((b, constants.fourth))
+    return basis(terms, constants.nothing, xp)
 
 
 @dataclass(frozen=True)
@@ -59,7 +92,7 @@ class Brightness(Color):
     factor: Range = factor(default=0.2)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
-        return _brightness(within(self.factor, u[:, 0]), channels, xp)
+        return _jitter(channels, xp, brightness=within(self.factor, u[:, 0]))
 
 
 @dataclass(frozen=True)
@@ -72,7 +105,7 @@ class Contrast(Color):
         self.check_grey(channels)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
-        return _contrast(within(self.factor, u[:, 0]), channels, xp)
+        return _jitter(channels, xp, contrast=within(self.factor, u[:, 0]))
 
 
 @dataclass(frozen=True)
@@ -84,7 +117,7 @@ class Saturation(Color):
     factor: Range = factor(default=0.2)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
-        return _saturation(within(self.factor, u[:, 0]), channels, xp)
+        return _jitter(channels, xp, saturation=within(self.factor, u[:, 0]))
 
 
 @dataclass(frozen=True)
@@ -105,7 +138,7 @@ class Hue(Color):
         return ("affine",) if self.method == "linear" else ("hue",)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
-        return _rotate_hue(within(self.turns, u[:, 0]), channels, xp)
+        return _jitter(channels, xp, turns=within(self.turns, u[:, 0]))
 
     def shift(self, u: Array, xp: Any) -> Array:
         return within(self.turns, u[:, 0])
@@ -140,14 +173,14 @@ class ColorJitter(Color):
             self.check_grey(channels)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
-        total = _brightness(within(self.brightness, u[:, 0]), channels, xp)
-        if self.contrast != _UNCHANGED:
-            total = compose_colour(_contrast(within(self.contrast, u[:, 1]), channels, xp), total, xp)
-        if self.saturation != _UNCHANGED:
-            total = compose_colour(_saturation(within(self.saturation, u[:, 2]), channels, xp), total, xp)
-        if self._turns() and self.hue_method == "linear":
-            total = compose_colour(_rotate_hue(within(self.hue, u[:, 3]), channels, xp), total, xp)
-        return total
+        return _jitter(
+            channels,
+            xp,
+            None if self.brightness == _UNCHANGED else within(self.brightness, u[:, 0]),
+            None if self.contrast == _UNCHANGED else within(self.contrast, u[:, 1]),
+            None if self.saturation == _UNCHANGED else within(self.saturation, u[:, 2]),
+            within(self.hue, u[:, 3]) if self._turns() and self.hue_method == "linear" else None,
+        )
 
     def shift(self, u: Array, xp: Any) -> Array:
         return within(self.hue, u[:, 3])
@@ -163,7 +196,7 @@ class Grayscale(Color):
     p: float = probability(0.1)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
-        return colour_map(constant(rgb_in(_LUMA, channels) + alpha_in(channels), xp)[None], xp=xp)
+        return constant(wide(channels, rgb_in(_LUMA, channels) + alpha_in(channels)), xp)[None]
 
 
 @dataclass(frozen=True)
@@ -189,11 +222,8 @@ class ChannelShuffle(Color):
     p: float = probability(0.5)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
-        orders = [np.eye(3)[list(order)] for order in itertools.permutations(range(3))]
-        which = integer(u[:, 0], 6, xp)
-        terms = [(xp.where(which == i, 1.0, 0.0), rgb_in(order, channels)) for i, order in enumerate(orders)]
-        linear = basis(terms, alpha_in(channels), xp)
-        return colour_map(xp.cast(linear, "float32") if xp is not np else linear, xp=xp)
+        maps = [wide(channels, rgb_in(order, channels) + alpha_in(channels)) for order in _SHUFFLES]
+        return xp.take(constant(np.stack(maps), xp), integers(integer(u[:, 0], 6, xp), xp), axis=0)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from onewarp.fields import Range, count, size, span
 from onewarp.matrices import translation, window
-from onewarp.random import Array, constant, integer, within
+from onewarp.random import Array, constant, integer, integers, within
 from onewarp.transform import Geometric, Transform
 
 Size = Any  # a user passes an int or (height, width); (height, width) is stored
@@ -182,17 +182,18 @@ class RandomCrop(_FixedSize):
 _TRIALS = 10
 
 
-def first_valid(valid: Array, values: list[Array], fallback: list[Array], xp: Any) -> list[Array]:
-    """Of `values` [n, trials] the entry of each row's first true `valid`, else `fallback` [n];
-    without a loop over data.
+def first_valid(valid: Array, values: list[Array], fallback: list[Array], xp: Any) -> tuple[Array, list[Array]]:
+    """Of `values` [n, trials] the entry of each row's first true `valid`, else `fallback` [n or 1]; and whether there
+    is one, [n]. Without a loop over data.
     """
-    earlier = xp.cumsum(xp.where(valid, 1.0, 0.0), axis=1)
-    first = xp.where(valid, earlier, 0.0) == 1.0
-    found = earlier[:, -1] > 0
-    return [
-        xp.where(found, xp.sum(xp.where(first, value, 0.0), axis=1), instead)
-        for value, instead in zip(values, fallback, strict=True)
-    ]
+    n, trials = valid.shape
+    left = constant(np.arange(trials, 0, -1.0), xp)  # trials left: the most where the first true one is
+    most = xp.max(xp.where(valid, left, 0.0), axis=1)
+    found = most > 0
+    # Trial by trial, as uniforms lie in memory; where there is none, the last one, which is not used.
+    place = integers(xp.minimum(trials - most, trials - 1.0) * n + constant(np.arange(n), xp), xp)
+    picked = [xp.take(xp.reshape(xp.transpose(value), (-1,)), place) for value in values]
+    return found, [xp.where(found, one, instead) for one, instead in zip(picked, fallback, strict=True)]
 
 
 def log_uniform(bounds: tuple[float, float], u: Array, xp: Any) -> Array:
@@ -221,10 +222,9 @@ class RandomResizedCrop(_FixedSize):
         ratio = log_uniform(self.ratio, u[:, _TRIALS : 2 * _TRIALS], xp)
         across, down = xp.sqrt(area * ratio), xp.sqrt(area / ratio)
         fits = xp.logical_and(across <= width[:, None], down <= height[:, None])
-        nearest = xp.clip(width / height, *self.ratio)
+        nearest = xp.minimum(xp.maximum(width / height, self.ratio[0]), self.ratio[1])
         fallback = [xp.minimum(width, height * nearest), xp.minimum(height, width / nearest)]
-        crop_width, crop_height = first_valid(fits, [across, down], fallback, xp)
-        found = xp.any(fits, axis=1)
+        found, (crop_width, crop_height) = first_valid(fits, [across, down], fallback, xp)
         left = (width - crop_width) * xp.where(found, u[:, -2], 0.5)
         top = (height - crop_height) * xp.where(found, u[:, -1], 0.5)
         return window(left, top, crop_width / self.size[1], crop_height / self.size[0], xp)

@@ -18,7 +18,7 @@ _TRIALS = 10
 
 def _rect(top: Array, left: Array, height: Array, width: Array, xp: Any) -> Array:
     """Whole pixels, rounded: [n, 4] or [n, m, 4]."""
-    return xp.stack([xp.round(top), xp.round(left), xp.round(top + height), xp.round(left + width)], axis=-1)
+    return xp.round(xp.stack([top, left, top + height, left + width], axis=-1))
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,8 @@ class RandomErasing(Erase):
         ratio = log_uniform(self.ratio, u[:, _TRIALS : 2 * _TRIALS], xp)
         down, across = xp.sqrt(area * ratio), xp.sqrt(area / ratio)
         fits = xp.logical_and(across < width[:, None], down < height[:, None])
-        nothing = 0.0 * u[:, 0]
-        h, w = first_valid(fits, [down, across], [nothing, nothing], xp)
-        return xp.expand_dims(_rect(u[:, -2] * (height - h), u[:, -1] * (width - w), h, w, xp), 1)
+        _, (h, w) = first_valid(fits, [down, across], [0.0, 0.0], xp)
+        return _rect(u[:, -2] * (height - h), u[:, -1] * (width - w), h, w, xp)[:, None]
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onewarp.fields import Range, count, interval, probability, span, spread
-from onewarp.matrices import about_centre, matmul, quad_to_frame, rotation, scaling, shearing, translation
-from onewarp.random import Array, constant, integer, normal, within
+from onewarp.matrices import ZERO, about_centre, affine, matmul, quad_to_frame, rotation, shearing, translation
+from onewarp.random import Array, constant, integer, integers, normal, within
 from onewarp.transform import Geometric
-
-
-def _mirror(sign_x: float, sign_y: float, xp: Any) -> Array:
-    return constant(np.diag([sign_x, sign_y, 1.0]), xp)[None]
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class HorizontalFlip(Geometric):
     p: float = probability(0.5)
 
     def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
-        return about_centre(_mirror(-1.0, 1.0, xp), height, width, xp)
+        return affine(-1.0, ZERO, width, ZERO, 1.0, ZERO, xp)
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class VerticalFlip(Geometric):
     p: float = probability(0.5)
 
     def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
-        return about_centre(_mirror(1.0, -1.0, xp), height, width, xp)
+        return affine(1.0, ZERO, ZERO, ZERO, -1.0, height, xp)
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ class Rotate(Geometric):
 
 
 _TURNS = np.array([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]]], float)
-_SYMMETRIES = np.concatenate([_TURNS, _TURNS @ np.diag([-1.0, 1.0])])
+_SYMMETRIES = np.concatenate([_TURNS, _TURNS @ np.diag([-1.0, 1.0])]).reshape(8, 4)
 
 
 class _QuarterTurns(Geometric):
@@ -78,13 +74,10 @@ class _QuarterTurns(Geometric):
         return xp.where(turned, width, height), xp.where(turned, height, width)
 
     def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
-        wide = np.zeros((8, 3, 3))
-        wide[:, :2, :2], wide[:, 2, 2] = _SYMMETRIES, 1.0
-        which = self.symmetry(u, xp)
-        index = which.astype(np.int64) if xp is np else xp.cast(which, "int32")
+        entries = xp.take(constant(_SYMMETRIES, xp), integers(self.symmetry(u, xp), xp), axis=0)
+        linear = (entries[:, 0], entries[:, 1], entries[:, 2], entries[:, 3])
         out_height, out_width = self.frame(u, height, width, xp)
-        turn = xp.take(constant(wide, xp), index, axis=0)
-        return about_centre(turn, height, width, xp, out_height, out_width)
+        return about_centre(linear, height, width, xp, out_height, out_width)
 
 
 @dataclass(frozen=True)
@@ -140,7 +133,8 @@ class Scale(Geometric):
 
     def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
         inverse = 1.0 / within(self.factor, u[:, 0])
-        return about_centre(scaling(inverse, inverse, xp), height, width, xp)
+        x, y = 0.5 * width, 0.5 * height
+        return affine(inverse, ZERO, x - inverse * x, ZERO, inverse, y - inverse * y, xp)
 
 
 @dataclass(frozen=True)
@@ -168,10 +162,15 @@ class Affine(Geometric):
     shear: Range = spread(89, default=0, unit="degrees, along x")
 
     def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
-        turn = rotation(within(self.degrees, u[:, 0]), xp)
-        lean = shearing(within(self.shear, u[:, 1]), 0.0 * u[:, 1], xp)
+        cosine, minus_sine, sine, _ = rotation(within(self.degrees, u[:, 0]), xp)
+        _, lean, _, _ = shearing(within(self.shear, u[:, 1]), 0.0 * u[:, 1], xp)
         inverse = 1.0 / within(self.scale, u[:, 2])
-        linear = matmul(scaling(inverse, inverse, xp), matmul(lean, turn, xp), xp)
+        linear = (
+            inverse * (cosine + lean * sine),
+            inverse * (minus_sine + lean * cosine),
+            inverse * sine,
+            inverse * cosine,
+        )
         shift = translation(-within(self.translate, u[:, 3]) * width, -within(self.translate, u[:, 4]) * height, xp)
         return matmul(about_centre(linear, height, width, xp), shift, xp)
 
