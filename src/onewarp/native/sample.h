@@ -118,12 +118,9 @@ ONEWARP_INLINE void bilinear_vector(const Warp<float>& warp, const Taps<float>& 
 
 template <class T, int C, class Real> void sample_bilinear(const Warp<Real>& warp, const Span& span, Real* out, int stride) {
   constexpr bool vectors = sizeof(Real) == 4 && C > 0;
-  double px[kSpan], py[kSpan];
   Taps<Real> taps;
   const int n = span.count();
-  locate(warp.geometry, span, px, py);
-  split_axis(px, n, warp.shrink, 0.5, warp.source.width, warp.border, taps.x, taps.fx);
-  split_axis(py, n, warp.shrink, 0.5, warp.source.height, warp.border, taps.y, taps.fy);
+  find_taps(warp, span, 0.5, true, taps);
   if constexpr (vectors) {
     place_taps(warp.source, warp.border, 0, 2, Run<2, C, T>::read, n, taps);
     pad_taps(n, kLanes, taps);
@@ -235,12 +232,9 @@ ONEWARP_INLINE void bicubic_vector(const Warp<float>& warp, const Taps<float>& t
 
 template <class T, int C, class Real> void sample_bicubic(const Warp<Real>& warp, const Span& span, Real* out, int stride) {
   constexpr bool vectors = sizeof(Real) == 4 && C > 0;
-  double px[kSpan], py[kSpan];
   Taps<Real> taps;
   const int n = span.count();
-  locate(warp.geometry, span, px, py);
-  split_plain(px, n, warp.shrink, 0.5, taps.x, taps.fx);
-  split_plain(py, n, warp.shrink, 0.5, taps.y, taps.fy);
+  find_taps(warp, span, 0.5, false, taps);
   if constexpr (vectors) {
     place_taps(warp.source, warp.border, -1, 4, Run<4, C, T>::read, n, taps);
     pad_taps(n, kLanes, taps);

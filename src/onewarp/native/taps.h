@@ -54,6 +54,53 @@ inline void split_plain(const double* q, int n, double shrink, double half, int*
   split_axis(q, n, shrink, half, 1, Border::constant, index, fraction);
 }
 
+// One row of an affine warp along one axis, in fixed point: 32 bits of whole pixels, 32 of fraction. u0 is the position of the
+// first pixel, each further one lies `step` on; over a span the rounded step is wrong by less than 1e-7 pixels.
+template <class Real> inline void split_steps(double u0, double step, int n, int* index, Real* fraction) {
+  constexpr double kOne = 4294967296.0;
+  const int64_t start = (int64_t)__builtin_floor(u0 * kOne + 0.5), by = (int64_t)__builtin_floor(step * kOne + 0.5);
+  for (int k = 0; k < n; ++k) {
+    const int64_t u = start + by * k;
+    index[k] = (int)(u >> 32);
+    fraction[k] = (Real)(int)((uint32_t)u >> 8) * (Real)0x1p-24;
+  }
+}
+
+// Coordinates of a span under an affine warp without fields, where no border has to be folded. Returns whether it did them.
+template <class Real> inline bool split_affine(const Warp<Real>& warp, const Span& span, double half, Taps<Real>& taps) {
+  const float* m = warp.geometry.matrices;
+  if (sizeof(Real) > 4) return false;  // the levels of uint16 would show the rounding of the step
+  if (warp.geometry.field_count > 0 || m[6] != 0 || m[7] != 0 || m[8] != 1) return false;
+  const int size[2] = {warp.source.width, warp.source.height};
+  for (int axis = 0; axis < 2; ++axis) {
+    const double a = m[3 * axis] * warp.shrink, b = m[3 * axis + 1] * warp.shrink, c = m[3 * axis + 2] * warp.shrink - half;
+    const bool free = warp.border == Border::constant;
+    const double low = free ? -1e8 : 0.0, high = free ? 1e8 : size[axis] - 1.0;
+    // The extremes lie at the corners of the span.
+    for (int corner = 0; corner < 4; ++corner) {
+      const double x = span.j + 0.5 + (corner % 2 ? span.columns - 1 : 0), y = span.i + 0.5 + (corner / 2 ? span.rows - 1 : 0);
+      const double u = a * x + b * y + c;
+      if (!(u >= low && u <= high)) return false;
+    }
+    int* index = axis == 0 ? taps.x : taps.y;
+    Real* fraction = axis == 0 ? taps.fx : taps.fy;
+    for (int i = 0, k = 0; i < span.rows; ++i, k += span.columns)
+      split_steps(a * (span.j + 0.5) + b * (span.i + i + 0.5) + c, a, span.columns, index + k, fraction + k);
+  }
+  return true;
+}
+
+// First taps and weights of a span. `fold`: whether borders that repeat are folded (two taps), or left to the kernel.
+template <class Real> inline void find_taps(const Warp<Real>& warp, const Span& span, double half, bool fold, Taps<Real>& taps) {
+  if (split_affine(warp, span, half, taps)) return;
+  double px[kSpan], py[kSpan];
+  const int n = span.count();
+  const Border border = fold ? warp.border : Border::constant;
+  locate(warp.geometry, span, px, py);
+  split_axis(px, n, warp.shrink, half, warp.source.width, border, taps.x, taps.fx);
+  split_axis(py, n, warp.shrink, half, warp.source.height, border, taps.y, taps.fy);
+}
+
 // Fills `taps` from `x`, `y`, `fx`, `fy`: offsets of the first of `run` x `run` taps, and the care they need. `read` is the
 // number of bytes that are loaded at an offset, in each of the `run` rows.
 template <class Real>
