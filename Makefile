@@ -8,6 +8,8 @@ SHELL := /bin/bash
 VENV ?= .venv
 BACKENDS ?= jax tensorflow torch
 PYTEST_FLAGS ?= -q
+# Torch's idle threads spin by default: beside our loader's threads they make a small step ten times slower.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 python := $(VENV)/bin/python
 pip := $(python) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt

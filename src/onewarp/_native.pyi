@@ -83,3 +83,6 @@ def uniforms(
     ids: NDArray[uint64],
     occurrence: NDArray[uint32],
 ) -> NDArray[float64]: ...
+def compose(
+    matrices: Sequence[NDArray[float64]], fires: Sequence[NDArray[bool_] | None], n: int
+) -> NDArray[float64]: ...

@@ -6,15 +6,27 @@ Inside a compiled step `xp` is `keras.ops`: no data-dependent Python, nothing bu
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from onewarp.matrices import colour_identity, compose_colour, identity, matmul, window
+from onewarp.matrices import ZERO, Step, colour_identity, compose, compose_colour, matmul, samples_last, window
 from onewarp.params import Params, fingerprint
 from onewarp.plan import ColorOp, ColorStage, EraseStage, FilterStage, MixStage, Plan, WarpStage
-from onewarp.random import Array, constant, integer, uniforms_of
+from onewarp.random import Array, Slot, constant, float_dtype, integer, uniforms_of
 from onewarp.transform import Combinator
+
+
+@lru_cache(maxsize=256)
+def _asked(plan: Plan) -> tuple[tuple[tuple[Slot, int], ...], tuple[bool, ...]]:
+    """(slot, how many uniforms) of the transforms that take any; and for each place whether it does."""
+    wanted = [(place.slot, _uniform_count(place.transform)) for place in plan.places]
+    return tuple((slot, k) for slot, k in wanted if k), tuple(k > 0 for _, k in wanted)
+
+
+def _uniform_count(transform: Any) -> int:
+    return int(transform.uniform_count()) + int(transform.p < 1.0)
 
 
 class Draw:
@@ -22,14 +34,13 @@ class Draw:
 
     def __init__(self, plan: Plan, seed: int, epoch: Any, ids: Any, occurrence: Any, xp: Any) -> None:
         self.plan, self.xp = plan, xp
-        wanted = [(place.slot, _uniform_count(place.transform)) for place in plan.places]
-        asked = [(slot, k) for slot, k in wanted if k]
+        asked, takes = _asked(plan)
         drawn = iter(uniforms_of(seed, epoch, ids, occurrence, asked, xp))
         self.u: list[Array | None] = []
         self.fires: list[Array | None] = []  # [n] booleans; None: always
         chosen: dict[int, Array] = {}
         for index, place in enumerate(plan.places):
-            transform, u = place.transform, next(drawn) if wanted[index][1] else None
+            transform, u = place.transform, next(drawn) if takes[index] else None
             fires = None
             if transform.p < 1.0:
                 assert u is not None
@@ -42,15 +53,19 @@ class Draw:
             self.u.append(u)
             self.fires.append(fires)
 
-    def active(self, place: int, n: int) -> Array:
-        """[n] 1 where the transform fires, else 0."""
-        xp, fires = self.xp, self.fires[place]
-        on = xp.ones((n,), dtype="int32")
-        return on if fires is None else xp.where(fires, on, 0 * on)
+    def active(self, places: tuple[int, ...], n: int) -> Array:
+        """[n] 1 where any of the transforms fires, else 0."""
+        xp, any_of = self.xp, self.fires[places[0]]
+        for place in places[1:]:
+            fires = self.fires[place]
+            any_of = None if any_of is None or fires is None else xp.logical_or(any_of, fires)
+        if any_of is None:
+            return xp.ones((n,), dtype=_flag_dtype(xp))
+        return _spread(any_of, n, xp, _flag_dtype(xp))
 
 
-def _uniform_count(transform: Any) -> int:
-    return int(transform.uniform_count()) + int(transform.p < 1.0)
+def _flag_dtype(xp: Any) -> str:
+    return "uint8" if xp is np else "int32"  # uint8: what the kernels take
 
 
 def _both(a: Array | None, b: Array | None, xp: Any) -> Array | None:
@@ -82,7 +97,8 @@ def draw_arrays(
             arrays, height, width = _warp(stage, draw, height, width, n)
         elif isinstance(stage, ColorStage):
             for i, op in enumerate(stage.ops):
-                arrays[f"active{i}"], value = _colour(op, draw, n)
+                arrays[f"active{i}"] = draw.active(op.places, n)
+                value = _colour(op, draw, n)
                 if value is not None:
                     arrays[f"op{i}"] = value
         elif isinstance(stage, FilterStage):
@@ -97,7 +113,7 @@ def draw_arrays(
 
 def _spread(value: Array, n: int, xp: Any, dtype: str = "float32") -> Array:
     """Broadcast the leading dimension to n and cast."""
-    value = value.astype(dtype) if xp is np else xp.cast(value, dtype)
+    value = np.ascontiguousarray(value, dtype) if xp is np else xp.cast(value, dtype)
     return xp.broadcast_to(value, (n, *value.shape[1:])) if value.shape[0] != n else value
 
 
@@ -105,12 +121,12 @@ def _where(fires: Array | None, value: Array, otherwise: Array, xp: Any) -> Arra
     """`value` where the transform fires; `fires` [n] gains the axes it lacks."""
     if fires is None:
         return value
-    return xp.where(xp.reshape(fires, (-1,) + (1,) * (len(value.shape) - 1)), value, otherwise)
+    return xp.where(fires[(slice(None), *(None,) * (len(value.shape) - 1))], value, otherwise)
 
 
 def _warp(stage: WarpStage, draw: Draw, height: Array, width: Array, n: int) -> tuple[dict[str, Array], Array, Array]:
     xp, plan = draw.xp, draw.plan
-    current = identity(xp)
+    steps: list[Step] = []  # since the last field
     matrices: list[Array] = []
     frames: list[Array] = []
     arrays: dict[str, Array] = {}
@@ -119,85 +135,101 @@ def _warp(stage: WarpStage, draw: Draw, height: Array, width: Array, n: int) -> 
         if transform.displaces:
             field = transform.field(u, height, width, xp)
             arrays[f"field{len(frames)}"] = _spread(_where(fires, field, 0.0 * field, xp), n, xp)
-            frames.append(xp.stack([_full(height, n, xp), _full(width, n, xp)], axis=-1))
-            matrices.append(current)
-            current = identity(xp)
+            frames.append(_spread(xp.stack([_full(height, n, xp), _full(width, n, xp)], axis=-1), n, xp))
+            matrices.append(compose(steps, n, xp))
+            steps = []
             continue
-        matrix = _where(fires, transform.matrix(u, height, width, xp), identity(xp), xp)
-        out_height, out_width = (_number(side, xp) for side in transform.frame(u, height, width, xp))
-        height, width = _where(fires, out_height, height, xp), _where(fires, out_width, width, xp)
-        current = matmul(current, matrix, xp)
+        steps.append((transform.matrix(u, height, width, xp), fires))
+        out_height, out_width = transform.frame(u, height, width, xp)
+        if out_height is not height:
+            height = _where(fires, _number(out_height, n, xp), height, xp)
+        if out_width is not width:
+            width = _where(fires, _number(out_width, n, xp), width, xp)
         if settle is not None:
-            zero = 0.0 * height
-            current = matmul(current, window(zero, zero, width / settle[1], height / settle[0], xp), xp)
-            height, width = _number(settle[0], xp), _number(settle[1], xp)
-    matrices.append(current)
-    arrays["matrix"] = xp.stack([_spread(m, n, xp) for m in matrices], axis=1)
+            steps.append((window(ZERO, ZERO, width / settle[1], height / settle[0], xp), None))
+            height, width = _number(settle[0], n, xp), _number(settle[1], n, xp)
+    matrices.append(compose(steps, n, xp))
+    arrays["matrix"] = _along([_spread(m, n, xp) for m in matrices], xp)
     if frames:
-        arrays["frames"] = (
-            xp.cast(xp.stack(frames, axis=1), "float32") if xp is not np else np.stack(frames, 1, dtype=np.float32)
-        )
+        arrays["frames"] = _along(frames, xp)
     if not stage.exact and plan.settings.antialias and plan.settings.interpolation != "nearest":
-        arrays["reduction"] = _spread(_reduction(matrices, height, width, xp), n, xp, "int32")
+        projective = any(plan.transform(index).projective for index in stage.places)
+        arrays["reduction"] = _spread(_reduction(matrices, projective, height, width, xp), n, xp, "int32")
     return arrays, height, width
 
 
-def _number(side: Any, xp: Any) -> Array:
-    return constant([side], xp) if isinstance(side, int) else side
+def _along(parts: list[Array], xp: Any) -> Array:
+    """Stacked along axis 1."""
+    return xp.stack(parts, axis=1) if len(parts) > 1 else parts[0][:, None]
+
+
+def _number(side: Any, n: int, xp: Any) -> Array:
+    return xp.full((n,), float(side), dtype=float_dtype(xp)) if isinstance(side, int) else side
 
 
 def _full(side: Array, n: int, xp: Any) -> Array:
     return xp.broadcast_to(side, (n,))
 
 
-def _reduction(matrices: list[Array], height: Array, width: Array, xp: Any) -> Array:
+def _reduction(matrices: list[Array], projective: bool, height: Array, width: Array, xp: Any) -> Array:
     """1, 2, 4 or 8: the largest power of two by which the warp shrinks both axes of the source, at the centre."""
     total = matrices[0]
     for matrix in matrices[1:]:
         total = matmul(total, matrix, xp)
-    x, y = 0.5 * width, 0.5 * height
-    w = total[:, 2, 0] * x + total[:, 2, 1] * y + total[:, 2, 2]
-    steps = []
-    for row in range(2):
-        at = (total[:, row, 0] * x + total[:, row, 1] * y + total[:, row, 2]) / w
-        across, down = ((total[:, row, k] - at * total[:, 2, k]) / w for k in range(2))
-        steps.append(xp.sqrt(across * across + down * down))
-    shrink = xp.minimum(steps[0], steps[1]) * (1.0 + 1e-4)  # 2 means 2 in float32, too
-    return sum((xp.where(shrink >= 2.0 * r, float(r), 0.0) for r in (1, 2, 4)), 1.0 + 0.0 * shrink)
+    total = samples_last(total, xp)  # [3, 3, n]
+    slopes = total[:2, :2]  # of source x and y along x and y
+    if projective:
+        at = total[:, 0] * (0.5 * width) + total[:, 1] * (0.5 * height) + total[:, 2]  # the source of the centre
+        slopes = (slopes - (at[:2] / at[2])[:, None] * total[2, :2]) / at[2]
+    squares = slopes * slopes
+    steps = squares[:, 0] + squares[:, 1]
+    shrink = xp.sqrt(xp.minimum(steps[0], steps[1])) * (1.0 + 1e-4)  # 2 means 2 in float32, too
+    return 2.0 ** xp.floor(xp.log2(xp.minimum(xp.maximum(shrink, 1.0), 8.0)))
 
 
-def _colour(op: ColorOp, draw: Draw, n: int) -> tuple[Array, Array | None]:
+def _colour(op: ColorOp, draw: Draw, n: int) -> Array | None:
     xp, plan = draw.xp, draw.plan
-    active = draw.active(op.places[0], n)
-    for index in op.places[1:]:
-        active = xp.maximum(active, draw.active(index, n))
     if op.kind == "affine":
-        channels = plan.spec.channels
-        total = colour_identity(channels, xp)
+        channels, total = plan.spec.channels, None
         for index in op.places:
             step = plan.transform(index).affine(draw.u[index], channels, xp)
-            total = compose_colour(_where(draw.fires[index], step, colour_identity(channels, xp), xp), total, xp)
-        return active, _spread(total, n, xp)
+            step = _where(draw.fires[index], step, colour_identity(channels, xp), xp)
+            total = step if total is None else compose_colour(step, total, xp)
+        return _spread(total, n, xp)
     if op.kind == "table":
-        x = constant(np.linspace(0.0, 1.0, plan.table_nodes)[None, :, None], xp)
+        x = constant(_nodes(plan.table_nodes), xp)
         for index in op.places:
-            curve = xp.clip(plan.transform(index).curve(draw.u[index], x, xp), 0.0, 1.0)
-            x = _where(draw.fires[index], curve, x, xp)
-        return active, _spread(x, n, xp)
+            x = x if index == op.places[0] else xp.clip(x, 0.0, 1.0)
+            x = _where(draw.fires[index], plan.transform(index).curve(draw.u[index], x, xp), x, xp)
+        return _spread(_clipped(x, xp), n, xp)
     if op.kind == "hue":
-        return active, _spread(plan.transform(op.places[0]).shift(draw.u[op.places[0]], xp), n, xp)
-    return active, None
+        return _spread(plan.transform(op.places[0]).shift(draw.u[op.places[0]], xp), n, xp)
+    return None
+
+
+def _clipped(x: Array, xp: Any) -> Array:
+    """float32, within [0, 1]; on the host in one piece of new memory, which can cost more than the numbers."""
+    if xp is not np:
+        return xp.clip(xp.cast(x, "float32"), 0.0, 1.0)
+    table = np.array(x, np.float32, order="C")
+    return np.clip(table, 0.0, 1.0, out=table)
+
+
+@lru_cache(maxsize=8)
+def _nodes(count: int) -> np.ndarray:
+    """Values [1, count, 1] that divide [0, 1] evenly."""
+    return np.linspace(0.0, 1.0, count)[None, :, None]
 
 
 def _keys(u: Array, xp: Any) -> Array:
     """Two columns of uniforms -> two 24-bit words that key per-pixel noise."""
     words = u[:, :2] * 2.0**24
-    return words.astype(np.int32) if xp is np else xp.cast(words, "int32")
+    return np.ascontiguousarray(words, np.uint32) if xp is np else xp.cast(words, "int32")
 
 
 def _filter(stage: FilterStage, draw: Draw, n: int) -> dict[str, Array]:
     transform, u, xp = draw.plan.transform(stage.place), draw.u[stage.place], draw.xp
-    active = draw.active(stage.place, n)
+    active = draw.active((stage.place,), n)
     if transform.method == "blur":
         return {"weights": _spread(transform.blur(u, xp), n, xp), "active": active}
     return {"std": _spread(transform.noise(u, xp), n, xp), "keys": _keys(u, xp), "active": active}
@@ -213,7 +245,7 @@ def _erase(stage: EraseStage, draw: Draw, height: Array, width: Array, n: int) -
             arrays[f"erase{i}"] = _spread(transform.grid(u, height, width, xp), n, xp)
         if transform.fill_value == "noise":
             arrays[f"keys{i}"] = _keys(u, xp)
-        arrays[f"active{i}"] = draw.active(index, n)
+        arrays[f"active{i}"] = draw.active((index,), n)
     return arrays
 
 
@@ -230,7 +262,7 @@ def _mix(stage: MixStage, draw: Draw, n: int) -> dict[str, Array]:
     arrays = {
         "weight": _spread(_where(fires, weight, 1.0 + 0.0 * weight, xp), n, xp),
         "partner": _spread(u[:, 0], n, xp),
-        "active": draw.active(stage.place, n),
+        "active": draw.active((stage.place,), n),
     }
     if rect is not None:
         arrays["rect"] = _spread(_where(fires, rect, 0.0 * rect, xp), n, xp, "int32")
@@ -245,16 +277,9 @@ def partners(draws: Array, valid: int, xp: Any = np) -> Array:
     return (own + 1.0 + integer(draws * 1.0, others, xp)) % float(max(valid, 1))
 
 
-def _host_dtype(name: str) -> Any:
-    """What the kernels take: flags as bytes, keys as words; None keeps the dtype."""
-    entry = name.split(".")[1]
-    return np.uint8 if entry.startswith("active") else np.uint32 if entry.startswith("keys") else None
-
-
 def draw(plan: Plan, seed: int, epoch: int, ids: np.ndarray, occurrence: Any, sizes: np.ndarray) -> Params:
     """The parameters of a batch on the host. ids: [n] integers; sizes: [n, 2] (height, width) of the images."""
-    same = plan.spec.images[0] is not None and plan.spec.images[1] is not None
-    sides = np.asarray(sizes[:1] if same else sizes, dtype=np.float64)
-    arrays = draw_arrays(plan, seed, epoch, ids, occurrence, sides[:, 0], sides[:, 1], len(ids))
-    arrays = {name: np.ascontiguousarray(value, dtype=_host_dtype(name)) for name, value in arrays.items()}
+    height, width = np.array(sizes.T, np.float64)  # rows: operations are fastest on arrays of one length
+    arrays = draw_arrays(plan, seed, epoch, ids, occurrence, height, width, len(ids))
+    arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
     return Params(arrays, np.asarray(sizes, dtype=np.int32), fingerprint(plan))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from onewarp import _native
 from onewarp.random import Array, constant
 
 Entry = Array | float  # of a matrix: [n] or [1] numbers, or one number for all
@@ -31,12 +32,38 @@ def matmul(a: Array, b: Array, xp: Any) -> Array:
     return xp.sum(xp.expand_dims(a, 3) * xp.expand_dims(b, 1), axis=2)
 
 
+Step = tuple[Array, Array | None]  # matrices [n or 1, 3, 3], and booleans [n or 1]: where they count; None: always
+
+
+def compose(steps: list[Step], n: int, xp: Any) -> Array:
+    """The product [n, 3, 3] of the matrices of `steps`; one that does not count is the identity. Native on the host."""
+    if xp is not np:
+        return xp.broadcast_to(compose_by_operations(steps, xp), (n, 3, 3))
+    matrices = [np.ascontiguousarray(matrix, np.float64) for matrix, _ in steps]
+    return _native.compose(matrices, [fires for _, fires in steps], n)
+
+
+def compose_by_operations(steps: list[Step], xp: Any) -> Array:
+    """`compose` by array operations; [n or 1, 3, 3]."""
+    total = identity(xp)
+    for place, (matrix, fires) in enumerate(steps):
+        matrix = matrix if fires is None else xp.where(fires[:, None, None], matrix, identity(xp))
+        total = matmul(total, matrix, xp) if place else matrix
+    return total
+
+
+def samples_last(matrix: Array, xp: Any) -> Array:
+    """[n, i, j] -> [i, j, n], so in memory, too: operations on entries have long inner loops."""
+    return np.ascontiguousarray(matrix.transpose(1, 2, 0)) if xp is np else xp.transpose(matrix, (1, 2, 0))
+
+
 def basis(terms: list[tuple[Entry, np.ndarray]], base: np.ndarray, xp: Any) -> Array:
     """base + sum of coefficient [n] (or a number) times constant matrix [i, j], as [n or 1, i, j]."""
     if xp is np:  # with the samples last in memory: inner loops are long
-        total = base[:, :, None]
-        for coefficient, matrix in terms:
-            total = total + matrix[:, :, None] * coefficient
+        parts = [np.multiply.outer(matrix, coefficient) for coefficient, matrix in terms]
+        total = base[:, :, None] + parts[0] if parts else base[:, :, None]
+        for part in parts[1:]:
+            total += part
         return total.transpose(2, 0, 1)
     total = constant(base, xp)[None]
     for coefficient, matrix in terms:
@@ -141,16 +168,18 @@ def inverse(matrix: Array, xp: Any) -> Array:
 
 def colour_map(linear: Array, mean: Array | None = None, offset: Array | None = None, *, xp: Any) -> Array:
     """[A | K | d] from A [n, c, c], K [n, c, c] or None, d [n, c] or None."""
+    if xp is np:
+        n, c, _ = linear.shape
+        whole = np.zeros((n, c, 2 * c + 1))
+        whole[:, :, :c] = linear
+        if mean is not None:
+            whole[:, :, c:-1] = mean
+        if offset is not None:
+            whole[:, :, -1] = offset
+        return whole
     mean = xp.zeros_like(linear) if mean is None else mean
     offset = xp.zeros_like(linear[:, :, :1]) if offset is None else xp.expand_dims(offset, 2)
     return xp.concatenate([linear, mean, offset], axis=2)
-
-
-def wide(channels: int, linear: Any = None, mean: Any = None) -> np.ndarray:
-    """A constant map [c, 2c+1] = [A | K | 0] from A and K [c, c]; None is zeros."""
-    nothing = np.zeros((channels, channels))
-    parts = [nothing if linear is None else linear, nothing if mean is None else mean, nothing[:, :1]]
-    return np.concatenate(parts, axis=1)
 
 
 def rgb_in(matrix: np.ndarray, channels: int) -> np.ndarray:
@@ -165,16 +194,9 @@ def alpha_in(channels: int) -> np.ndarray:
     return np.diag([0.0 if c < 3 else 1.0 for c in range(channels)])
 
 
-def grey_in(channels: int) -> np.ndarray:
-    """[channels, channels] that replaces RGB (or the one channel) by its grey value; a fourth channel gives zeros."""
-    if channels == 1:
-        return np.ones((1, 1))
-    return rgb_in(np.ones((3, 1)) * GREY, channels)
-
-
 def colour_identity(channels: int, xp: Any) -> Array:
     """[1, c, 2c+1]"""
-    return constant(wide(channels, np.eye(channels)), xp)[None]
+    return constant(np.concatenate([np.eye(channels), np.zeros((channels, channels + 1))], axis=1), xp)[None]
 
 
 def compose_colour(second: Array, first: Array, xp: Any) -> Array:

@@ -17,6 +17,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ class Params:
             raise InputError(f"{path} is not a file that Params.save wrote ({fault}); draw and save it again") from None
 
 
+@lru_cache(maxsize=256)
 def fingerprint(plan: Plan) -> str:
     """Eight hex digits that tell plans of different policies, settings or kinds (not sizes) of image apart."""
     text = json.dumps([repr(plan.places), repr(plan.settings), plan.spec.channels, plan.spec.dtype, plan.spec.range])

@@ -5,7 +5,8 @@ Stages stand in the order in which they run: warps, colour passes, filters and e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -131,6 +132,16 @@ class Plan:
     places: tuple[Place, ...]
     stages: tuple[Stage, ...]
     table_nodes: int = field(default=256)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.spec, self.settings, self.places, self.stages, self.table_nodes))
+
+    def __hash__(self) -> int:
+        return self._hash  # kept: what is derived from a plan is looked up under it several times per batch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}  # hashes differ between processes
 
     @property
     def size(self) -> tuple[int, int]:

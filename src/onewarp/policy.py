@@ -6,6 +6,7 @@ import dataclasses
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,11 @@ class Policy:
     A policy is immutable, hashable and comparable. Raises InputError or PolicyError for arguments that cannot be.
     """
 
-    __slots__ = ("settings", "transforms")
+    __slots__ = ("_hash", "settings", "transforms")
 
     transforms: tuple[Transform, ...]
     settings: Settings
+    _hash: int
 
     def __init__(
         self,
@@ -77,6 +79,7 @@ class Policy:
         )
         object.__setattr__(self, "transforms", members)
         object.__setattr__(self, "settings", settings)
+        object.__setattr__(self, "_hash", hash((members, settings)))
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a Policy does not change; make another one (tried to set {name})")
@@ -90,7 +93,7 @@ class Policy:
         return self.transforms == other.transforms and self.settings == other.settings
 
     def __hash__(self) -> int:
-        return hash((self.transforms, self.settings))
+        return self._hash
 
     def __iter__(self) -> Iterator[Transform]:
         return iter(self.transforms)
@@ -114,7 +117,7 @@ class Policy:
         """
         if not isinstance(spec, Spec):
             raise InputError(f"plan({spec!r}): pass a Spec, such as Spec(images=(480, 640, 3))")
-        return lower(self.transforms, self.settings, spec)
+        return _plan(self, spec)
 
     def draw(
         self,
@@ -142,11 +145,11 @@ class Policy:
                     raise InputError(
                         "draw(spec) with open sizes needs sizes=, [n, 2] (height, width); or pass the batch itself"
                     )
-                sizes = np.broadcast_to(np.array(spec.images[:2]), (len(ids), 2))
+                sizes = _same_sizes(spec, len(ids))
         else:
             images = _as_dictionary(batch)[0]["images"]
             spec = Spec.of(images, value_range)
-            sizes = np.array([image.shape[:2] for image in images])
+            sizes = _sizes(spec, images)
         sizes = np.asarray(sizes)
         if sizes.ndim != 2 or sizes.shape[1] != 2 or (ids is not None and len(sizes) != len(ids)):
             raise InputError(f"sizes has shape {sizes.shape}; it must be [n, 2] (height, width), one row for each id")
@@ -183,7 +186,7 @@ class Policy:
         """
         entries, rebuild = _as_dictionary(batch)
         spec = Spec.of(entries["images"], value_range)
-        sizes = np.array([image.shape[:2] for image in entries["images"]])
+        sizes = _sizes(spec, entries["images"])
         corners = None
         if "bounding_boxes" in entries:
             boxes = entries["bounding_boxes"]["boxes"]
@@ -254,6 +257,25 @@ class Policy:
     def from_yaml(cls, path: str | Path, transforms: Iterable[type[Transform]] = ()) -> Policy:
         """Read a policy from a YAML file."""
         return read_yaml(path, lambda plain: cls.from_dict(plain, transforms))  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=256)
+def _plan(policy: Policy, spec: Spec) -> Plan:
+    return lower(policy.transforms, policy.settings, spec)
+
+
+def _same_sizes(spec: Spec, n: int) -> np.ndarray:
+    """(height, width), n times."""
+    sizes = np.empty((n, 2), np.int32)
+    sizes[:, 0], sizes[:, 1] = spec.images[:2]  # type: ignore[assignment]  # the sides are known here
+    return sizes
+
+
+def _sizes(spec: Spec, images: Any) -> np.ndarray:
+    """(height, width) of each image, [n, 2]."""
+    if None in spec.images:
+        return np.array([image.shape[:2] for image in images])
+    return _same_sizes(spec, len(images))
 
 
 def _rebuild(transforms: tuple[Transform, ...], settings: dict[str, Any]) -> Policy:

@@ -191,6 +191,26 @@ def integers(values: Array, xp: Any = np) -> Array:
     return values.astype(np.int64) if xp is np else xp.cast(values, "int32")
 
 
+def first_true(flags: Array, xp: Any = np) -> Array:
+    """The place [n] of the first true entry in each row of `flags` [n, m]; any place where there is none."""
+    if xp is np:
+        return flags.argmax(axis=1)
+    order = constant(np.arange(flags.shape[1], 0, -1.0), xp)  # not all backends promise the first of equal ones
+    return xp.argmax(xp.where(flags, order, 0.0), axis=1)
+
+
+def pick(values: Array, places: Array, xp: Any = np) -> Array:
+    """The entry of each row of `values` [n, m] at `places` [n]."""
+    if xp is np:
+        return values[np.arange(len(values)), places]
+    return xp.take_along_axis(values, places[:, None], axis=1)[:, 0]
+
+
+def exp_over(values: Array, xp: Any = np) -> Array:
+    """exp(values); on the host in the memory of `values`, because new memory can cost more than the numbers."""
+    return np.exp(values, out=values) if xp is np else xp.exp(values)
+
+
 def within(bounds: tuple[float, float], u: Array) -> Array:
     """Uniform numbers in [0, 1) -> uniform numbers in [low, high)."""
     low, high = bounds

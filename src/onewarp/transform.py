@@ -78,6 +78,7 @@ class Geometric(Transform):
 
     exact: ClassVar[bool] = False  # only permutes pixels: nothing is interpolated
     displaces: ClassVar[bool] = False  # yields `field` instead of `matrix`
+    projective: ClassVar[bool] = False  # its matrices may have another last row than (0, 0, 1)
 
     def output_size(self, height: Any, width: Any, xp: Any = np) -> tuple[Any, Any]:
         """The size of the frame it makes from a frame of that size. None (unknown) in may give None out."""

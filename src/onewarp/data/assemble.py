@@ -7,6 +7,8 @@ pixels are in the cache.
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
@@ -67,9 +69,11 @@ class Assembler:
             Unreadable: with every sample that is to blame.
         """
         source, n = self.source, len(rows)
-        batch = source.gather(rows) if source.dense else self._read(rows, pool)
+        batch = source.views(rows) if source.dense else self._read(rows, pool)
         images = batch["images"]
-        sizes = np.array([image.shape[:2] for image in images]) if not source.dense else _same(images, n)
+        sizes = np.array([image.shape[:2] for image in (images[:1] if source.dense else images)])
+        if source.dense:  # one size for all
+            sizes = np.repeat(sizes, n, axis=0)
         if source.labels is not None:
             batch["labels"] = self._labels(source.labels[rows])
             if self.weights is not None:
@@ -118,7 +122,7 @@ class Assembler:
 
         def warp(slot: int) -> None:
             image = images[slot]
-            pixels = image.decode() if isinstance(image, EncodedImage) else image
+            pixels = image.decode(out=_scratch(image)) if isinstance(image, EncodedImage) else image
             host.run_images(self.plan, params, [pixels], out[slot : slot + 1], start=slot)
             if masks is not None:
                 mask = masks[slot].decode() if isinstance(masks[slot], EncodedMask) else masks[slot]
@@ -163,8 +167,16 @@ class Assembler:
         check_batch(decoded, self.plan.spec, corners)
 
 
-def _same(images: np.ndarray, n: int) -> np.ndarray:
-    return np.broadcast_to(np.array(images.shape[1:3]), (n, 2))
+_memory = threading.local()  # .bytes: where a thread decodes one image after the other; fresh memory costs page faults
+
+
+def _scratch(image: EncodedImage) -> np.ndarray:
+    """An array of this thread's own to decode `image` into; good until the thread's next image."""
+    size = math.prod(image.shape) * np.dtype(image.dtype).itemsize
+    if getattr(_memory, "bytes", np.empty(0)).size < size:
+        _memory.bytes = np.empty(size, np.uint8)
+    view: np.ndarray = _memory.bytes[:size].view(image.dtype).reshape(image.shape)
+    return view
 
 
 def _row(value: Any, slot: int) -> Any:

@@ -68,6 +68,10 @@ class Source:
             f"{type(self).__name__} holds no arrays of equal sizes; read it sample by sample, or call in_memory()"
         )
 
+    def views(self, indices: np.ndarray) -> Sample:
+        """`gather` for reading only: images may be a list of arrays where they are, uncopied."""
+        return self.gather(indices)
+
     def ids(self, indices: np.ndarray) -> np.ndarray:
         """Permanent sample ids, int64: the key of a sample's draws. A subset keeps the ids of its origin."""
         return np.asarray(indices, np.int64)
@@ -141,6 +145,9 @@ class SubsetSource(Source):
 
     def gather(self, indices: np.ndarray) -> Sample:
         return self.source.gather(self.indices[indices])
+
+    def views(self, indices: np.ndarray) -> Sample:
+        return self.source.views(self.indices[indices])
 
     def ids(self, indices: np.ndarray) -> np.ndarray:
         return self.source.ids(self.indices[indices])

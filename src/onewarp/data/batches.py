@@ -137,7 +137,7 @@ class Batches:
         rows, occurrence = whole[positions % n], positions // n
         skipped: dict[int, str] = {}
         tries = np.zeros(len(rows), np.int64)
-        bad = [slot for slot, row in enumerate(rows) if int(row) in self._unreadable]
+        bad = [slot for slot, row in enumerate(rows) if int(row) in self._unreadable] if self._unreadable else []
         skipped.update((slot, f"{self.source.name(int(rows[slot]))}: unreadable, as found before") for slot in bad)
         while True:
             for slot in bad:

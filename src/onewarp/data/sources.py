@@ -11,6 +11,8 @@ from onewarp.data.base import Outputs, Sample, Source, checked_labels, checked_o
 from onewarp.errors import DataError, InputError
 from onewarp.spec import IMAGE_DTYPES, default_range
 
+SMALL = 1 << 16  # bytes: images up to this size are quicker copied into one array than handled one by one
+
 
 class ArraySource(Source):
     """Samples in arrays (or memory maps, which are read as they are needed, never copied whole).
@@ -80,7 +82,15 @@ class ArraySource(Source):
     def gather(self, indices: np.ndarray) -> Sample:
         if not self.dense:
             return super().gather(indices)
-        return _map({"images": self.images, **self._entries}, lambda value: np.asarray(value[indices]))
+        return {"images": np.asarray(self.images[indices]), **self._targets(indices)}
+
+    def views(self, indices: np.ndarray) -> Sample:
+        if not self.dense or self.images[0].nbytes <= SMALL:
+            return self.gather(indices)
+        return {"images": [self.images[index] for index in indices], **self._targets(indices)}
+
+    def _targets(self, indices: np.ndarray) -> Sample:
+        return _map(self._entries, lambda value: np.asarray(value[indices]))
 
     def name(self, index: int) -> str:
         return f"image {index} of the array"

@@ -79,7 +79,8 @@ def run_experiment(
             results.append(train(name, one, data, settings, console, watch))
         files.save_model(folder, settings.model, results[-1])
 
-    title = f"{settings.model} on {data.name}, {backend}, {settings.epochs} epochs, seed {settings.seed}"
+    length = "1 epoch" if settings.epochs == 1 else f"{settings.epochs} epochs"
+    title = f"{settings.model} on {data.name}, {backend}, {length}, seed {settings.seed}"
     accuracies = {result.name: result.test_accuracy for result in results}
     plot_history({result.name: result.rows for result in results}, folder / "history.png", title, accuracies)
     files.write_summary(folder, title, command, plan, results)
@@ -108,7 +109,7 @@ def _config(data: Data, policy: Policy, settings: Settings, backend: str, comman
         "versions": {
             "onewarp": onewarp.__version__,
             "keras": keras.__version__,
-            backend: getattr(sys.modules.get(backend), "__version__", "unknown"),
+            backend: str(getattr(sys.modules.get(backend), "__version__", "unknown")),  # torch has a class for it
             "numpy": np.__version__,
             "python": platform.python_version(),
         },

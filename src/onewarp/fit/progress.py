@@ -36,7 +36,7 @@ class EpochRows(keras.callbacks.Callback):
 
     @property
     def compile_seconds(self) -> float:
-        return self._steps[0] - statistics.median(self._steps) if self._steps else float("nan")
+        return max(0.0, self._steps[0] - statistics.median(self._steps)) if self._steps else float("nan")
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch_began = time.perf_counter()

@@ -1,11 +1,11 @@
-// Uniform numbers of a batch, keyed by (seed, epoch, slot, sample, occurrence): see onewarp/random.py.
+// What drawing does for every sample: uniforms, keyed as onewarp/random.py says, and products of 3x3 matrices.
 #pragma once
 
 #include <nanobind/nanobind.h>
 
 namespace onewarp {
 
-// Adds the function `uniforms` to the module.
+// Adds the functions `uniforms` and `compose` to the module.
 void define_draws(nanobind::module_& m);
 
 }  // namespace onewarp

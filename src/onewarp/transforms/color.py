@@ -15,8 +15,8 @@ import numpy as np
 
 from onewarp.errors import PolicyError
 from onewarp.fields import Range, choice, counts, factor, probability, span, spread
-from onewarp.matrices import GREY, alpha_in, basis, colour_map, grey_in, rgb_in, wide
-from onewarp.random import Array, constant, integer, integers, within
+from onewarp.matrices import GREY, alpha_in, basis, colour_map, rgb_in
+from onewarp.random import Array, constant, exp_over, integer, integers, within
 from onewarp.transform import Color
 
 _UNCHANGED = (1.0, 1.0)
@@ -28,29 +28,23 @@ _SHUFFLES = [np.eye(3)[list(order)] for order in itertools.permutations(range(3)
 
 @dataclass(frozen=True)
 class _Constants:
-    """The constant maps [c, 2c+1] that colour maps are sums of: what they keep, and what takes its place."""
+    """The constant matrices [c, c] that colour maps are sums of."""
 
     nothing: np.ndarray
     kept: np.ndarray  # identity on the colours
     fourth: np.ndarray  # identity on the channels after the third
-    grey: np.ndarray | None  # the grey value, on RGB
-    mean: np.ndarray | None  # the mean of the grey value, on RGB or on the one channel
-    hue: tuple[np.ndarray, ...]  # the grey axis; cosine and sine of a rotation about it
+    grey: np.ndarray  # colours -> their grey value
+    hue: tuple[np.ndarray, ...]  # RGB -> its part along the grey axis; cosine and sine of a rotation about that
 
 
 @lru_cache(maxsize=64)
 def _constants(channels: int) -> _Constants:
-    fourth = alpha_in(channels) if channels > 3 else np.zeros((channels, channels))
-    rgb = channels >= 3
-    parts = (_SUM, np.eye(3) - _SUM, _CROSS) if rgb else ()
-    return _Constants(
-        wide(channels),
-        wide(channels, np.eye(channels) - fourth),
-        wide(channels, fourth),
-        wide(channels, rgb_in(_LUMA, channels)) if rgb else None,
-        wide(channels, None, grey_in(channels)) if rgb or channels == 1 else None,
-        tuple(wide(channels, rgb_in(part, channels)) for part in parts),
-    )
+    nothing = np.zeros((channels, channels))
+    fourth = alpha_in(channels) if channels > 3 else nothing
+    if channels < 3:
+        return _Constants(nothing, np.eye(channels), fourth, np.eye(channels), ())
+    hue = tuple(rgb_in(part, channels) for part in (_SUM, np.eye(3) - _SUM, _CROSS))
+    return _Constants(nothing, np.eye(channels) - fourth, fourth, rgb_in(_LUMA, channels), hue)
 
 
 def _jitter(
@@ -78,11 +72,10 @@ def _jitter(
         terms += zip((bcs, bcs * xp.cos(angle), bcs * xp.sin(angle)), constants.hue, strict=True)
     if saturation is not None:
         terms.append((bc - bcs, constants.grey))
-    if contrast is not None:
-        terms.append((b - bc, constants.mean))
     if channels > 3:
         terms.append((b, constants.fourth))
-    return basis(terms, constants.nothing, xp)
+    mean = None if contrast is None else basis([(b - bc, constants.grey)], constants.nothing, xp)
+    return colour_map(basis(terms, constants.nothing, xp), mean, xp=xp)
 
 
 @dataclass(frozen=True)
@@ -196,7 +189,7 @@ class Grayscale(Color):
     p: float = probability(0.1)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
-        return constant(wide(channels, rgb_in(_LUMA, channels) + alpha_in(channels)), xp)[None]
+        return colour_map(constant(rgb_in(_LUMA, channels) + alpha_in(channels), xp)[None], xp=xp)
 
 
 @dataclass(frozen=True)
@@ -222,8 +215,8 @@ class ChannelShuffle(Color):
     p: float = probability(0.5)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
-        maps = [wide(channels, rgb_in(order, channels) + alpha_in(channels)) for order in _SHUFFLES]
-        return xp.take(constant(np.stack(maps), xp), integers(integer(u[:, 0], 6, xp), xp), axis=0)
+        orders = constant(np.stack([rgb_in(order, channels) + alpha_in(channels) for order in _SHUFFLES]), xp)
+        return colour_map(xp.take(orders, integers(integer(u[:, 0], 6, xp), xp), axis=0), xp=xp)
 
 
 @dataclass(frozen=True)
@@ -266,7 +259,8 @@ class Gamma(_Curve):
     gamma: Range = span(0.01, 100, default=(0.8, 1.25), unit="exponent")
 
     def curve(self, u: Array, x: Array, xp: Any) -> Array:
-        return x ** within(self.gamma, u[:, 0])[:, None, None]
+        logarithm = xp.where(x > 0.0, xp.log(xp.maximum(x, 1e-300)), -np.inf)
+        return exp_over(within(self.gamma, u[:, 0])[:, None, None] * logarithm, xp)  # x ** gamma, in less time
 
 
 @dataclass(frozen=True)

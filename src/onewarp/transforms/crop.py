@@ -6,14 +6,15 @@ A size is pixels: an int is a square, a pair is (height, width). Crops have whol
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from onewarp.fields import Range, count, size, span
-from onewarp.matrices import translation, window
-from onewarp.random import Array, constant, integer, integers, within
+from onewarp.matrices import Entry, translation, window
+from onewarp.random import Array, constant, first_true, integer, pick, within
 from onewarp.transform import Geometric, Transform
 
 Size = Any  # a user passes an int or (height, width); (height, width) is stored
@@ -182,23 +183,19 @@ class RandomCrop(_FixedSize):
 _TRIALS = 10
 
 
-def first_valid(valid: Array, values: list[Array], fallback: list[Array], xp: Any) -> tuple[Array, list[Array]]:
-    """Of `values` [n, trials] the entry of each row's first true `valid`, else `fallback` [n or 1]; and whether there
-    is one, [n]. Without a loop over data.
+def first_valid(valid: Array, values: list[Array], fallback: list[Entry], xp: Any) -> tuple[Array, list[Array]]:
+    """Of `values` [n, trials] the entry of each row's first true `valid`, else `fallback`; and whether there is one,
+    [n]. Without a loop over data.
     """
-    n, trials = valid.shape
-    left = constant(np.arange(trials, 0, -1.0), xp)  # trials left: the most where the first true one is
-    most = xp.max(xp.where(valid, left, 0.0), axis=1)
-    found = most > 0
-    # Trial by trial, as uniforms lie in memory; where there is none, the last one, which is not used.
-    place = integers(xp.minimum(trials - most, trials - 1.0) * n + constant(np.arange(n), xp), xp)
-    picked = [xp.take(xp.reshape(xp.transpose(value), (-1,)), place) for value in values]
+    first = first_true(valid, xp)
+    found = pick(valid, first, xp)
+    picked = [pick(value, first, xp) for value in values]
     return found, [xp.where(found, one, instead) for one, instead in zip(picked, fallback, strict=True)]
 
 
 def log_uniform(bounds: tuple[float, float], u: Array, xp: Any) -> Array:
     """Numbers in [low, high) whose logarithm is uniform."""
-    return xp.exp(within((float(np.log(bounds[0])), float(np.log(bounds[1]))), u))
+    return xp.exp(within((math.log(bounds[0]), math.log(bounds[1])), u))
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,7 @@ class Perspective(Geometric):
     """
 
     draws: ClassVar[int] = 8
+    projective: ClassVar[bool] = True
 
     distortion: float = interval(0, 0.95, default=0.5, unit="fraction of the sides")
     p: float = probability(0.5)
