@@ -148,28 +148,28 @@ template <class Real> class Worker {
     return pixel.data();
   }
 
-  // With statistics: the warped frame is kept, and the ops run on it in segments that each start with an observation.
+  // With statistics: the warped frame is kept. Each round over its spans runs the ops up to the next one that observes,
+  // and takes that one's statistics while the span is in the cache.
   void run_frame(const Target& target) {
     const size_t block = static_cast<size_t>(kSpan) * settings_.channels;
-    const int spans = span_count(target);
-    frame_.resize(block * spans);
-    auto at = [&](int number) { return frame_.data() + block * number; };
-    for_spans(target, [&](const Span& span, int number) { warping_.sample(span, at(number), kSpan); });
+    frame_.resize(block * span_count(target));
     const double pixels = static_cast<double>(target.height) * target.width;
-    for (int k = 0; k < colouring_.count();) {
-      if (colouring_.observes(k)) {
-        colouring_.reset_statistics();
-        for_spans(target, [&](const Span& span, int number) { colouring_.observe(k, span.count(), at(number), kSpan); });
-        colouring_.complete(k, pixels);
-      }
-      int end = k + 1;
-      while (end < colouring_.count() && !colouring_.observes(end)) ++end;
-      const bool last = end == colouring_.count();
+    const int count = colouring_.count();
+    for (int first = -1; first < count;) {  // -1: the warp itself
+      int next = first + 1;
+      while (next < count && !colouring_.observes(next)) ++next;
+      if (next < count) colouring_.reset_statistics();
       for_spans(target, [&](const Span& span, int number) {
-        for (int op = k; op < end; ++op) colouring_.apply(op, span.count(), at(number), kSpan);
-        if (last) end_span(target, span, at(number));
+        Real* values = frame_.data() + block * number;
+        if (first < 0) warping_.sample(span, values, kSpan);
+        for (int k = std::max(first, 0); k < next; ++k) colouring_.apply(k, span.count(), values, kSpan);
+        if (next < count)
+          colouring_.observe(next, span.count(), values, kSpan);
+        else
+          end_span(target, span, values);
       });
-      k = end;
+      if (next < count) colouring_.complete(next, pixels);
+      first = next;
     }
   }
 
