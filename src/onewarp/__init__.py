@@ -50,26 +50,92 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from onewarp.data import (
-        ArraySource,
-        Cifar10Source,
-        DigitsSource,
-        FileSource,
-        FolderSource,
-        PairSource,
-        Source,
-        TarSource,
-        cifar10,
-        split,
+        ArraySource as ArraySource,
     )
-    from onewarp.errors import DataError, InputError, MissingDependency, OnewarpError, PolicyError
-    from onewarp.fit.callbacks import PipelineMonitor
-    from onewarp.fit.evaluate import evaluate, predict
-    from onewarp.fit.loader import Loader
-    from onewarp.params import Params
-    from onewarp.plan import Plan
-    from onewarp.policy import Policy
-    from onewarp.spec import Spec
-    from onewarp.transform import Color, Erase, Filter, Geometric, Mix, Transform
+    from onewarp.data import (
+        Cifar10Source as Cifar10Source,
+    )
+    from onewarp.data import (
+        DigitsSource as DigitsSource,
+    )
+    from onewarp.data import (
+        FileSource as FileSource,
+    )
+    from onewarp.data import (
+        FolderSource as FolderSource,
+    )
+    from onewarp.data import (
+        PairSource as PairSource,
+    )
+    from onewarp.data import (
+        Source as Source,
+    )
+    from onewarp.data import (
+        TarSource as TarSource,
+    )
+    from onewarp.data import (
+        cifar10 as cifar10,
+    )
+    from onewarp.data import (
+        split as split,
+    )
+    from onewarp.errors import (
+        DataError as DataError,
+    )
+    from onewarp.errors import (
+        InputError as InputError,
+    )
+    from onewarp.errors import (
+        MissingDependency as MissingDependency,
+    )
+    from onewarp.errors import (
+        OnewarpError as OnewarpError,
+    )
+    from onewarp.errors import (
+        PolicyError as PolicyError,
+    )
+    from onewarp.fit.callbacks import (
+        PipelineMonitor as PipelineMonitor,
+    )
+    from onewarp.fit.evaluate import (
+        evaluate as evaluate,
+    )
+    from onewarp.fit.evaluate import (
+        predict as predict,
+    )
+    from onewarp.fit.loader import (
+        Loader as Loader,
+    )
+    from onewarp.params import (
+        Params as Params,
+    )
+    from onewarp.plan import (
+        Plan as Plan,
+    )
+    from onewarp.policy import (
+        Policy as Policy,
+    )
+    from onewarp.spec import (
+        Spec as Spec,
+    )
+    from onewarp.transform import (
+        Color as Color,
+    )
+    from onewarp.transform import (
+        Erase as Erase,
+    )
+    from onewarp.transform import (
+        Filter as Filter,
+    )
+    from onewarp.transform import (
+        Geometric as Geometric,
+    )
+    from onewarp.transform import (
+        Mix as Mix,
+    )
+    from onewarp.transform import (
+        Transform as Transform,
+    )
     from onewarp.transforms.color import *
     from onewarp.transforms.combine import *
     from onewarp.transforms.crop import *

@@ -21,7 +21,7 @@ Linear = tuple[Entry, Entry, Entry, Entry]  # the 2x2 matrix ((a, b), (c, d)), b
 
 ZERO = 0.0  # as an entry of `affine`: what need not be written
 _EYE = np.eye(3)
-_UNITS = [np.eye(9)[k].reshape(3, 3) for k in range(9)]
+_UNITS = [np.eye(9)[place].reshape(3, 3) for place in (0, 1, 2, 3, 4, 5, 8)]  # of the entries of `affine`, and 1
 GREY = np.array([0.299, 0.587, 0.114])
 
 
@@ -57,19 +57,24 @@ def samples_last(matrix: Array, xp: Any) -> Array:
     return np.ascontiguousarray(matrix.transpose(1, 2, 0)) if xp is np else xp.transpose(matrix, (1, 2, 0))
 
 
-def basis(terms: list[tuple[Entry, np.ndarray]], base: np.ndarray, xp: Any) -> Array:
-    """base + sum of coefficient [n] (or a number) times constant matrix [i, j], as [n or 1, i, j]."""
+def basis(terms: list[tuple[Entry, np.ndarray]], xp: Any) -> Array:
+    """The sum of coefficient [n] (or a number) times constant matrix [i, j], as [n or 1, i, j]."""
+    fixed: list[np.ndarray] = [number * matrix for number, matrix in terms if isinstance(number, float)]
+    base: np.ndarray | None = sum(fixed[1:], fixed[0]) if fixed else None
+    varying: list[tuple[Array, np.ndarray]] = [term for term in terms if not isinstance(term[0], float)]
+    if not varying:
+        return constant(base, xp)[None]
     if xp is np:  # with the samples last in memory: inner loops are long
-        parts = [np.multiply.outer(matrix, coefficient) for coefficient, matrix in terms]
-        total = base[:, :, None] + parts[0] if parts else base[:, :, None]
+        parts = [np.multiply.outer(matrix, coefficient) for coefficient, matrix in varying]
+        total = parts[0]
         for part in parts[1:]:
             total += part
+        if base is not None:
+            total += base[:, :, None]
         return total.transpose(2, 0, 1)
-    total = constant(base, xp)[None]
-    for coefficient, matrix in terms:
-        factor = coefficient if isinstance(coefficient, float) else coefficient[:, None, None]
-        total = total + factor * constant(matrix, xp)[None]
-    return total
+    parts = [coefficient[:, None, None] * constant(matrix, xp)[None] for coefficient, matrix in varying]
+    total = sum(parts[1:], parts[0])
+    return total if base is None else total + constant(base, xp)[None]
 
 
 def affine(a: Entry, b: Entry, x: Entry, c: Entry, d: Entry, y: Entry, xp: Any) -> Array:
@@ -83,7 +88,7 @@ def affine(a: Entry, b: Entry, x: Entry, c: Entry, d: Entry, y: Entry, xp: Any) 
             if entry is not ZERO:
                 flat[:, place] = entry
         return flat.reshape(n, 3, 3)
-    return basis(list(zip(entries, _UNITS, strict=False)), _UNITS[8], xp)
+    return basis(list(zip((*entries, 1.0), _UNITS, strict=True)), xp)
 
 
 def identity(xp: Any) -> Array:

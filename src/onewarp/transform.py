@@ -9,7 +9,7 @@ does.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +32,7 @@ class Transform:
 
     draws: ClassVar[int] = 1  # uniforms needed per sample, beyond the one for `p`
 
+    _: KW_ONLY
     p: float = probability(1.0)
     name: str | None = label()
 

@@ -6,7 +6,7 @@ from onewarp.data.files import FileSource, FolderSource, PairSource
 from onewarp.data.named import CIFAR10_CLASSES, Cifar10Source, DigitsSource, cifar10
 from onewarp.data.order import order
 from onewarp.data.sources import ArraySource
-from onewarp.data.split import split
+from onewarp.data.splitting import split
 from onewarp.data.tar import TarSource
 
 __all__ = [

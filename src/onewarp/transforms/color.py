@@ -7,7 +7,7 @@ Values are unit values: 0 is the low end of the image's value range, 1 the high 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -30,7 +30,6 @@ _SHUFFLES = [np.eye(3)[list(order)] for order in itertools.permutations(range(3)
 class _Constants:
     """The constant matrices [c, c] that colour maps are sums of."""
 
-    nothing: np.ndarray
     kept: np.ndarray  # identity on the colours
     fourth: np.ndarray  # identity on the channels after the third
     grey: np.ndarray  # colours -> their grey value
@@ -39,12 +38,11 @@ class _Constants:
 
 @lru_cache(maxsize=64)
 def _constants(channels: int) -> _Constants:
-    nothing = np.zeros((channels, channels))
-    fourth = alpha_in(channels) if channels > 3 else nothing
+    fourth = alpha_in(channels) if channels > 3 else np.zeros((channels, channels))
     if channels < 3:
-        return _Constants(nothing, np.eye(channels), fourth, np.eye(channels), ())
+        return _Constants(np.eye(channels), fourth, np.eye(channels), ())
     hue = tuple(rgb_in(part, channels) for part in (_SUM, np.eye(3) - _SUM, _CROSS))
-    return _Constants(nothing, np.eye(channels) - fourth, fourth, rgb_in(_LUMA, channels), hue)
+    return _Constants(np.eye(channels) - fourth, fourth, rgb_in(_LUMA, channels), hue)
 
 
 def _jitter(
@@ -74,8 +72,8 @@ def _jitter(
         terms.append((bc - bcs, constants.grey))
     if channels > 3:
         terms.append((b, constants.fourth))
-    mean = None if contrast is None else basis([(b - bc, constants.grey)], constants.nothing, xp)
-    return colour_map(basis(terms, constants.nothing, xp), mean, xp=xp)
+    mean = None if contrast is None else basis([(b - bc, constants.grey)], xp)
+    return colour_map(basis(terms, xp), mean, xp=xp)
 
 
 @dataclass(frozen=True)
@@ -186,6 +184,7 @@ class Grayscale(Color):
     draws: ClassVar[int] = 0
     needs_rgb: ClassVar[bool] = True
 
+    _: KW_ONLY
     p: float = probability(0.1)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
@@ -198,6 +197,7 @@ class Invert(Color):
 
     draws: ClassVar[int] = 0
 
+    _: KW_ONLY
     p: float = probability(0.5)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
@@ -212,6 +212,7 @@ class ChannelShuffle(Color):
 
     needs_rgb: ClassVar[bool] = True
 
+    _: KW_ONLY
     p: float = probability(0.5)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
@@ -239,7 +240,7 @@ class ChannelShift(Color):
         shifts = within(self.offset, u)[:, : min(channels, 3)]
         if channels == 4:
             shifts = xp.concatenate([shifts, xp.zeros_like(shifts[:, :1])], axis=1)
-        linear = basis([], np.eye(channels), xp) + 0.0 * shifts[:, :, None]
+        linear = constant(np.eye(channels), xp)[None] + 0.0 * shifts[:, :, None]
         return colour_map(linear, offset=shifts, xp=xp)
 
 
@@ -268,6 +269,7 @@ class Solarize(_Curve):
     """Invert what is as bright as `threshold` or brighter."""
 
     threshold: Range = span(0, 1, default=0.5, unit="fraction of the value range")
+    _: KW_ONLY
     p: float = probability(0.5)
 
     def curve(self, u: Array, x: Array, xp: Any) -> Array:
@@ -279,6 +281,7 @@ class Posterize(_Curve):
     """Keep the upper `bits` of eight bits; a pair (low, high) draws the number of bits."""
 
     bits: Range = counts(1, 8, default=4, unit="bits")
+    _: KW_ONLY
     p: float = probability(0.5)
 
     def curve(self, u: Array, x: Array, xp: Any) -> Array:
@@ -296,6 +299,7 @@ class AutoContrast(Color):
     draws: ClassVar[int] = 0
     steps: ClassVar[tuple[str, ...]] = ("autocontrast",)
 
+    _: KW_ONLY
     p: float = probability(0.5)
 
 
@@ -306,6 +310,7 @@ class Equalize(Color):
     draws: ClassVar[int] = 0
     steps: ClassVar[tuple[str, ...]] = ("equalize",)
 
+    _: KW_ONLY
     p: float = probability(0.5)
 
 

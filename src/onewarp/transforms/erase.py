@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from onewarp.fields import Range, counts, interval, numbers, probability, span
@@ -34,6 +34,7 @@ class RandomErasing(Erase):
     scale: Range = span(0, 1, default=(0.02, 0.33), unit="fraction of the area")
     ratio: Range = span(0.01, 100, default=(0.3, 3.3), unit="height / width")
     fill_value: Any = numbers(default=0.0, words=("noise",))
+    _: KW_ONLY
     p: float = probability(0.5)
 
     def rects(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
@@ -56,6 +57,7 @@ class CoarseDropout(Erase):
     height: Range = span(0, 1, default=(0.05, 0.15), unit="fraction of the height")
     width: Range = span(0, 1, default=(0.05, 0.15), unit="fraction of the width")
     fill_value: Any = numbers(default=0.0, words=("noise",))
+    _: KW_ONLY
     p: float = probability(0.5)
 
     def uniform_count(self) -> int:
@@ -84,6 +86,7 @@ class GridDropout(Erase):
     ratio: float = interval(0, 1, default=0.5, unit="fraction of the cell's side")
     unit: Range = span(0.01, 1, default=(0.1, 0.3), unit="fraction of the shorter side")
     fill_value: Any = numbers(default=0.0, words=("noise",))
+    _: KW_ONLY
     p: float = probability(0.5)
 
     def grid(self, u: Array, height: Array, width: Array, xp: Any) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +23,7 @@ class GaussianBlur(Filter):
     method: ClassVar[str] = "blur"
 
     sigma: Range = span(0.05, 50, default=(0.1, 2.0), unit="pixels")
+    _: KW_ONLY
     p: float = probability(0.5)
 
     def blur(self, u: Array, xp: Any) -> Array:
@@ -40,6 +41,7 @@ class GaussianNoise(Filter):
     method: ClassVar[str] = "noise"
 
     std: Range = span(0, 1, default=(0.01, 0.05), unit="fraction of the value range")
+    _: KW_ONLY
     p: float = probability(0.5)
 
     def noise(self, u: Array, xp: Any) -> Array:

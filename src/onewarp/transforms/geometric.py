@@ -6,7 +6,7 @@ Angles are degrees, counter-clockwise positive as seen; shifts are fractions of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +24,7 @@ class HorizontalFlip(Geometric):
     draws: ClassVar[int] = 0
     exact: ClassVar[bool] = True
 
+    _: KW_ONLY
     p: float = probability(0.5)
 
     def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
@@ -37,6 +38,7 @@ class VerticalFlip(Geometric):
     draws: ClassVar[int] = 0
     exact: ClassVar[bool] = True
 
+    _: KW_ONLY
     p: float = probability(0.5)
 
     def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
@@ -97,6 +99,7 @@ class Transpose(_QuarterTurns):
 
     draws: ClassVar[int] = 0
 
+    _: KW_ONLY
     p: float = probability(0.5)
 
     def symmetry(self, u: Array, xp: Any) -> Array:
@@ -185,6 +188,7 @@ class Perspective(Geometric):
     projective: ClassVar[bool] = True
 
     distortion: float = interval(0, 0.95, default=0.5, unit="fraction of the sides")
+    _: KW_ONLY
     p: float = probability(0.5)
 
     def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
@@ -230,6 +234,7 @@ class ElasticTransform(Geometric):
 
     alpha: float = interval(0, 0.5, default=0.03, unit="fraction of the shorter side")
     cells: int = count(1, 16, default=4)
+    _: KW_ONLY
     p: float = probability(0.5)
 
     def uniform_count(self) -> int:
@@ -256,6 +261,7 @@ class GridDistortion(Geometric):
 
     steps: int = count(1, 32, default=5, unit="cells per side")
     limit: float = interval(0, 0.9, default=0.3, unit="fraction of a cell")
+    _: KW_ONLY
     p: float = probability(0.5)
 
     def uniform_count(self) -> int:
