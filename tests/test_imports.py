@@ -24,7 +24,7 @@ LAYERS = [
     ("transforms", "plan", "params"),
     ("lower", "draw", "targets", "batch"),
     ("engine",),
-    ("policy_file", "policy"),
+    ("policy_file", "arguments", "policy"),
     ("data", "picture"),
     ("fit", "models", "samples", "segment", "coco", "interop"),
     ("cli",),

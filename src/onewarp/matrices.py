@@ -9,6 +9,8 @@ Products are written out as multiply-adds: a float32 matmul keeps 10 bits of man
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,9 @@ Linear = tuple[Entry, Entry, Entry, Entry]  # the 2x2 matrix ((a, b), (c, d)), b
 ZERO = 0.0  # as an entry of `affine`: what need not be written
 _EYE = np.eye(3)
 _UNITS = [np.eye(9)[place].reshape(3, 3) for place in (0, 1, 2, 3, 4, 5, 8)]  # of the entries of `affine`, and 1
-GREY = np.array([0.299, 0.587, 0.114])
+LUMA = np.ones((3, 1)) * np.array([0.299, 0.587, 0.114])  # RGB -> its grey value in all three
+_SUM = np.ones((3, 3)) / 3
+_CROSS = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / np.sqrt(3)
 
 
 def matmul(a: Array, b: Array, xp: Any) -> Array:
@@ -197,6 +201,56 @@ def rgb_in(matrix: np.ndarray, channels: int) -> np.ndarray:
 def alpha_in(channels: int) -> np.ndarray:
     """Identity on the channels after the third, zeros on RGB."""
     return np.diag([0.0 if c < 3 else 1.0 for c in range(channels)])
+
+
+@dataclass(frozen=True)
+class _Constants:
+    """The constant matrices [c, c] that colour maps are sums of."""
+
+    kept: np.ndarray  # identity on the colours
+    fourth: np.ndarray  # identity on the channels after the third
+    grey: np.ndarray  # colours -> their grey value
+    hue: tuple[np.ndarray, ...]  # RGB -> its part along the grey axis; cosine and sine of a rotation about that
+
+
+@lru_cache(maxsize=64)
+def _constants(channels: int) -> _Constants:
+    fourth = alpha_in(channels) if channels > 3 else np.zeros((channels, channels))
+    if channels < 3:
+        return _Constants(np.eye(channels), fourth, np.eye(channels), ())
+    hue = tuple(rgb_in(part, channels) for part in (_SUM, np.eye(3) - _SUM, _CROSS))
+    return _Constants(np.eye(channels) - fourth, fourth, rgb_in(LUMA, channels), hue)
+
+
+def jitter_map(
+    channels: int,
+    xp: Any,
+    brightness: Array | None = None,
+    contrast: Array | None = None,
+    saturation: Array | None = None,
+    turns: Array | None = None,
+) -> Array:
+    """Brightness b, contrast c, saturation s, then Rodrigues' rotation H about the grey axis by `turns`, as one map.
+
+    With G, which gives RGB its grey value: H (s + (1 - s) G) (c x + (1 - c) G mean(x)) b, where H G = G G = G, is
+    b c s H x + b c (1 - s) G x + b (1 - c) G mean(x). A fourth channel has its brightness changed only.
+    """
+    constants = _constants(channels)
+    b = 1.0 if brightness is None else brightness
+    bc = b if contrast is None else b * contrast
+    bcs = bc if saturation is None else bc * saturation
+    terms: list[Any] = []
+    if turns is None:
+        terms.append((bcs, constants.kept))
+    else:
+        angle = turns * (2.0 * np.pi)
+        terms += zip((bcs, bcs * xp.cos(angle), bcs * xp.sin(angle)), constants.hue, strict=True)
+    if saturation is not None:
+        terms.append((bc - bcs, constants.grey))
+    if channels > 3:
+        terms.append((b, constants.fourth))
+    mean = None if contrast is None else basis([(b - bc, constants.grey)], xp)
+    return colour_map(basis(terms, xp), mean, xp=xp)
 
 
 def colour_identity(channels: int, xp: Any) -> Array:

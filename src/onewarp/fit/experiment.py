@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-import onewarp
 from onewarp.fit import folder as files
 from onewarp.fit.board import tensorboard_writer
 from onewarp.fit.plots import plot_history
@@ -107,7 +107,7 @@ def _config(data: Data, policy: Policy, settings: Settings, backend: str, comman
         "policy": policy.to_dict(),
         "backend": backend,
         "versions": {
-            "onewarp": onewarp.__version__,
+            "onewarp": version("onewarp"),
             "keras": keras.__version__,
             backend: str(getattr(sys.modules.get(backend), "__version__", "unknown")),  # torch has a class for it
             "numpy": np.__version__,

@@ -8,72 +8,18 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import KW_ONLY, dataclass
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 
 from onewarp.errors import PolicyError
 from onewarp.fields import Range, choice, counts, factor, probability, span, spread
-from onewarp.matrices import GREY, alpha_in, basis, colour_map, rgb_in
+from onewarp.matrices import LUMA, alpha_in, colour_map, jitter_map, rgb_in
 from onewarp.random import Array, constant, exp_over, integer, integers, within
 from onewarp.transform import Color
 
 _UNCHANGED = (1.0, 1.0)
-_LUMA = np.ones((3, 1)) * GREY  # RGB -> grey in all three
-_SUM = np.ones((3, 3)) / 3
-_CROSS = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / np.sqrt(3)
 _SHUFFLES = [np.eye(3)[list(order)] for order in itertools.permutations(range(3))]
-
-
-@dataclass(frozen=True)
-class _Constants:
-    """The constant matrices [c, c] that colour maps are sums of."""
-
-    kept: np.ndarray  # identity on the colours
-    fourth: np.ndarray  # identity on the channels after the third
-    grey: np.ndarray  # colours -> their grey value
-    hue: tuple[np.ndarray, ...]  # RGB -> its part along the grey axis; cosine and sine of a rotation about that
-
-
-@lru_cache(maxsize=64)
-def _constants(channels: int) -> _Constants:
-    fourth = alpha_in(channels) if channels > 3 else np.zeros((channels, channels))
-    if channels < 3:
-        return _Constants(np.eye(channels), fourth, np.eye(channels), ())
-    hue = tuple(rgb_in(part, channels) for part in (_SUM, np.eye(3) - _SUM, _CROSS))
-    return _Constants(np.eye(channels) - fourth, fourth, rgb_in(_LUMA, channels), hue)
-
-
-def _jitter(
-    channels: int,
-    xp: Any,
-    brightness: Array | None = None,
-    contrast: Array | None = None,
-    saturation: Array | None = None,
-    turns: Array | None = None,
-) -> Array:
-    """Brightness b, contrast c, saturation s, then Rodrigues' rotation H about the grey axis by `turns`, as one map.
-
-    With G, which gives RGB its grey value: H (s + (1 - s) G) (c x + (1 - c) G mean(x)) b, where H G = G G = G, is
-    b c s H x + b c (1 - s) G x + b (1 - c) G mean(x). A fourth channel has its brightness changed only.
-    """
-    constants = _constants(channels)
-    b = 1.0 if brightness is None else brightness
-    bc = b if contrast is None else b * contrast
-    bcs = bc if saturation is None else bc * saturation
-    terms: list[Any] = []
-    if turns is None:
-        terms.append((bcs, constants.kept))
-    else:
-        angle = turns * (2.0 * np.pi)
-        terms += zip((bcs, bcs * xp.cos(angle), bcs * xp.sin(angle)), constants.hue, strict=True)
-    if saturation is not None:
-        terms.append((bc - bcs, constants.grey))
-    if channels > 3:
-        terms.append((b, constants.fourth))
-    mean = None if contrast is None else basis([(b - bc, constants.grey)], xp)
-    return colour_map(basis(terms, xp), mean, xp=xp)
 
 
 @dataclass(frozen=True)
@@ -83,7 +29,7 @@ class Brightness(Color):
     factor: Range = factor(default=0.2)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
-        return _jitter(channels, xp, brightness=within(self.factor, u[:, 0]))
+        return jitter_map(channels, xp, brightness=within(self.factor, u[:, 0]))
 
 
 @dataclass(frozen=True)
@@ -96,7 +42,7 @@ class Contrast(Color):
         self.check_grey(channels)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
-        return _jitter(channels, xp, contrast=within(self.factor, u[:, 0]))
+        return jitter_map(channels, xp, contrast=within(self.factor, u[:, 0]))
 
 
 @dataclass(frozen=True)
@@ -108,7 +54,7 @@ class Saturation(Color):
     factor: Range = factor(default=0.2)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
-        return _jitter(channels, xp, saturation=within(self.factor, u[:, 0]))
+        return jitter_map(channels, xp, saturation=within(self.factor, u[:, 0]))
 
 
 @dataclass(frozen=True)
@@ -129,7 +75,7 @@ class Hue(Color):
         return ("affine",) if self.method == "linear" else ("hue",)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
-        return _jitter(channels, xp, turns=within(self.turns, u[:, 0]))
+        return jitter_map(channels, xp, turns=within(self.turns, u[:, 0]))
 
     def shift(self, u: Array, xp: Any) -> Array:
         return within(self.turns, u[:, 0])
@@ -164,7 +110,7 @@ class ColorJitter(Color):
             self.check_grey(channels)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
-        return _jitter(
+        return jitter_map(
             channels,
             xp,
             None if self.brightness == _UNCHANGED else within(self.brightness, u[:, 0]),
@@ -188,7 +134,7 @@ class Grayscale(Color):
     p: float = probability(0.1)
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
-        return colour_map(constant(rgb_in(_LUMA, channels) + alpha_in(channels), xp)[None], xp=xp)
+        return colour_map(constant(rgb_in(LUMA, channels) + alpha_in(channels), xp)[None], xp=xp)
 
 
 @dataclass(frozen=True)
