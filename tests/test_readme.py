@@ -50,7 +50,7 @@ def run_page(path: Path, names: dict[str, Any]) -> int:
 
 
 @pytest.fixture
-def workplace(tmp_path, monkeypatch) -> Path:
+def folder(tmp_path, monkeypatch) -> Path:
     """A folder with photos/train and photos/val, two classes each, as the current folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
@@ -60,7 +60,7 @@ def workplace(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_the_code_of_a_page_runs(path, workplace) -> None:
+def test_the_code_of_a_page_runs(path, folder) -> None:
     run_page(path, {"__name__": "__page__"})
 
 
@@ -168,7 +168,7 @@ def users_names() -> dict[str, Any]:
     }
 
 
-def test_the_users_code_runs_as_it_stands(workplace, users_names, capsys) -> None:
+def test_the_users_code_runs_as_it_stands(folder, users_names, capsys) -> None:
     names = users_names
     exec(compile(USERS_CODE, "the user's code", "exec"), names)
     said = capsys.readouterr().out
