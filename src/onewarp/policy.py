@@ -179,9 +179,8 @@ class Policy:
         """Augment a batch. Without `seed` every call draws afresh; with it the result is the same every time.
 
         batch: images [n, h, w, c] (uint8, uint16 or float32) or a list of [h, w, c]; a pair (images, labels); or a
-            dictionary with
-            "images" and any of "labels", "segmentation_masks", "bounding_boxes", "keypoints", "sample_weight"
-            (shapes: `onewarp.spec`). NumPy in, NumPy out; a backend tensor in, a backend tensor out.
+            dictionary with "images" and any of "labels", "segmentation_masks", "bounding_boxes", "keypoints",
+            "sample_weight" (shapes: `onewarp.spec`). NumPy in, NumPy out; a backend tensor in, a backend tensor out.
         seed, epoch, ids ([n] integers, 0...n-1 by default), occurrence: the key of the draws.
         params: replay these (from `draw`) instead of drawing.
         bounding_box_format: a Keras name, of the boxes that come and go. num_classes: for mixing integer labels.

@@ -89,8 +89,8 @@ template <class Real> class Worker {
     const ptrdiff_t size = image.channel, pixel = size * image.channels;
     const bool same = batch_.in == batch_.out && plain_ && size == item_size(batch_.in) && image.column == pixel &&
                       target.channel == size && target.column == pixel;
-    Steps steps;
-    if (!same || !warping_.moves_whole_pixels(&steps)) return false;
+    const Steps* steps = warping_.steps();
+    if (!same || steps == nullptr) return false;
     const bool coloured = colouring_.count() > 0;
     const bool whole = params_.warp.matrices == nullptr;  // the frame is the image: its statistics are those of the image
     if (coloured && (batch_.in != Dtype::uint8 || !whole || !colouring_.by_level())) return false;
@@ -99,7 +99,7 @@ template <class Real> class Worker {
     if (coloured)
       look_up(image, target);
     else
-      copy_exactly(image, steps, settings_.border, pixel_of(settings_.fill, fill_pixel_), static_cast<int>(pixel), target);
+      copy_exactly(image, *steps, settings_.border, pixel_of(settings_.fill, fill_pixel_), static_cast<int>(pixel), target);
     for (size_t k = 0; k < settings_.erase.size(); ++k) write_rects(k, item, target);
     return true;
   }

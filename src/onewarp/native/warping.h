@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -14,15 +13,6 @@ namespace onewarp {
 
 inline ptrdiff_t item_size(Dtype dtype) {
   return dtype == Dtype::uint8 ? 1 : dtype == Dtype::uint16 || dtype == Dtype::float16 ? 2 : 4;
-}
-
-// Whether pixel centres fall on pixel centres (flips, quarter turns, whole shifts): then all weights are 0 or 1.
-inline bool centre_to_centre(const Geometry& geometry) {
-  const float* m = geometry.matrices;
-  if (geometry.field_count > 0 || m[6] != 0 || m[7] != 0 || m[8] != 1) return false;
-  auto whole = [](double v) { return std::floor(v) == v; };
-  return whole(m[0]) && whole(m[1]) && whole(m[3]) && whole(m[4]) &&
-         whole(0.5 * m[0] + 0.5 * m[1] + m[2] - 0.5) && whole(0.5 * m[3] + 0.5 * m[4] + m[5] - 0.5);
 }
 
 template <class Real> class Warping {
@@ -40,9 +30,12 @@ template <class Real> class Warping {
 
     Sampling sampling = Sampling::copy;
     Geometry geometry{};
+    steps_ = {0, 0, 1, 0, 0, 1};
+    moves_ = identity;
     if (!identity) {
       geometry = sample_geometry(params_.warp, row, fields_);
-      sampling = r == 1 && centre_to_centre(geometry) ? Sampling::nearest : wanted();
+      moves_ = r == 1 && moves_whole_pixels(geometry, &steps_);
+      sampling = moves_ ? Sampling::nearest : wanted();
     }
     warp_ = {image, geometry, 1.0 / r, static_cast<Real>(sums ? 1.0 / area : 1.0), settings_.border, fill_.data()};
     Dtype source = dtype_;
@@ -55,14 +48,8 @@ template <class Real> class Warping {
     sampler_ = kernels_.sampler(sampling, source, settings_.channels, packed);
   }
 
-  // Whether the prepared sample is moved by whole pixels, read from its image as it is.
-  bool moves_whole_pixels(Steps* steps) const {
-    if (params_.warp.matrices == nullptr) {
-      *steps = {0, 0, 1, 0, 0, 1};
-      return true;
-    }
-    return warp_.shrink == 1.0 && onewarp::moves_whole_pixels(warp_.geometry, steps);
-  }
+  // How the prepared sample is moved by whole pixels, read from its image as it is; null where it is not.
+  const Steps* steps() const { return moves_ ? &steps_ : nullptr; }
 
   void sample(const Span& span, Real* out, int stride) const { sampler_(warp_, span, out, stride); }
 
@@ -114,6 +101,8 @@ template <class Real> class Warping {
   std::vector<Field> fields_;
   std::vector<uint8_t> buffer_;
   Warp<Real> warp_{};
+  Steps steps_{};
+  bool moves_ = false;
   Sampler<Real> sampler_ = nullptr;
 };
 
