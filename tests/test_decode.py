@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from data_helpers import encode, picture, pillow, with_orientation
-from onewarp.data.decode import EncodedImage, decode_mask, read_bytes, turn
+from onewarp.data.decode import EncodedImage, decode_mask, read_file, turn
 from onewarp.data.header import read_header
 from onewarp.errors import DataError, InputError
 
@@ -276,13 +276,13 @@ def test_a_coloured_mask_is_refused() -> None:
 
 def test_reading_missing_and_forbidden_files(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="no such file"):
-        read_bytes(tmp_path / "none.jpg")
+        read_file(tmp_path / "none.jpg")
     with pytest.raises(DataError, match="cannot be read"):
-        read_bytes(tmp_path)
+        read_file(tmp_path)
 
     def forbidden(*_: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("builtins.open", forbidden)
+    monkeypatch.setattr("os.open", forbidden)
     with pytest.raises(DataError, match="no permission"):
-        read_bytes(tmp_path / "x.jpg")
+        read_file(tmp_path / "x.jpg")

@@ -17,7 +17,7 @@ PROJECT = Path(__file__).parent.parent
 
 # From the ground up. Files and packages of one line stand beside each other.
 LAYERS = [
-    ("errors", "_native"),
+    ("errors", "blocks", "_native"),
     ("fields", "random", "spec"),
     ("matrices", "boxes"),
     ("transform",),

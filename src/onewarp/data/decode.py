@@ -14,6 +14,7 @@ Damaged data are refused, never filled in: every warning of libjpeg counts as da
 from __future__ import annotations
 
 import io
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from onewarp.data.header import Header, read_header
+from onewarp.blocks import BLOCKS
+from onewarp.data.header import Encoded, Header, read_header
 from onewarp.errors import DataError, InputError
 
 REMEDY = 'restore the file, or leave it out with on_error="skip"'
@@ -40,7 +42,7 @@ class EncodedImage:
         dtype: "uint8" or "uint16".
     """
 
-    def __init__(self, data: bytes, name: str, channels: int = 3, dtype: str = "uint8") -> None:
+    def __init__(self, data: Encoded, name: str, channels: int = 3, dtype: str = "uint8") -> None:
         if channels not in (1, 3, 4):
             raise InputError(f"channels={channels!r} is not known; use 1 (grey), 3 (RGB) or 4 (RGBA)")
         if dtype not in ("uint8", "uint16"):
@@ -98,14 +100,14 @@ class EncodedImage:
 class EncodedMask:
     """One mask file in memory: class numbers per pixel, decoded by `decode()` -> [height, width] uint8 or uint16."""
 
-    def __init__(self, data: bytes, name: str) -> None:
+    def __init__(self, data: Encoded, name: str) -> None:
         self.data, self.name = data, name
 
     def decode(self) -> np.ndarray:
         return decode_mask(self.data, self.name)
 
 
-def decode_mask(data: bytes, name: str) -> np.ndarray:
+def decode_mask(data: Encoded, name: str) -> np.ndarray:
     """A mask file -> class numbers [height, width], uint8 or uint16, as stored: palette files give their palette index.
 
     A colour file is accepted where its three channels agree. The file's own EXIF orientation is applied.
@@ -141,11 +143,18 @@ def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels
 
 
-def read_bytes(path: str | Path) -> bytes:
+def read_file(path: str | Path) -> memoryview:
     """The bytes of a file; a `DataError` naming it where it is missing or unreadable."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        file = os.open(path, os.O_RDONLY)
+        try:
+            content = BLOCKS.empty((os.fstat(file).st_size,), np.uint8)
+            read = 0
+            while read < len(content) and (more := os.readv(file, [content.data[read:]])):
+                read += more
+            return content[:read].data.toreadonly()
+        finally:
+            os.close(file)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; check the path, or {REMEDY}") from None
     except PermissionError:
@@ -154,7 +163,7 @@ def read_bytes(path: str | Path) -> bytes:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); {REMEDY}") from None
 
 
-def _jpeg(data: bytes, header: Header, channels: int, out: np.ndarray | None) -> np.ndarray | None:
+def _jpeg(data: Encoded, header: Header, channels: int, out: np.ndarray | None) -> np.ndarray | None:
     """A JPEG's pixels, unturned, uint8 [h, w, c], into `out` if that needs no turning; None for anything else."""
     if header.format != "jpeg" or header.channels == 4:
         return None
@@ -164,7 +173,7 @@ def _jpeg(data: bytes, header: Header, channels: int, out: np.ndarray | None) ->
     return out if straight else pixels
 
 
-def _libjpeg(data: bytes, header: Header, space: str, out: np.ndarray | None = None) -> np.ndarray:
+def _libjpeg(data: Encoded, header: Header, space: str, out: np.ndarray | None = None) -> np.ndarray:
     if header.bits != 8:
         raise DataError(f"a JPEG of {header.bits} bits per sample is not supported")
     try:
@@ -175,7 +184,7 @@ def _libjpeg(data: bytes, header: Header, space: str, out: np.ndarray | None = N
     return pixels
 
 
-def _stored(data: bytes, header: Header) -> Any:
+def _stored(data: Encoded, header: Header) -> Any:
     """The pixels as stored, unturned: [h, w] or [h, w, 3 or 4] in RGB(A) order, uint8 or uint16."""
     if header.format == "jpeg":
         if header.channels == 1:
@@ -184,7 +193,7 @@ def _stored(data: bytes, header: Header) -> Any:
             return _libjpeg(data, header, "RGB")
         inks = _libjpeg(data, header, "CMYK").astype(np.uint16)  # stored inverted, as every writer since Photoshop does
         return ((inks[..., :3] * inks[..., 3:] + 127) // 255).astype(np.uint8)
-    if header.format == "png" and b"IEND" not in data[-64:] and b"IEND\xaeB`\x82" not in data:
+    if header.format == "png" and b"IEND" not in bytes(data[-64:]) and b"IEND\xaeB`\x82" not in bytes(data):
         raise DataError("the PNG has no end (truncated)")
     if header.format == "tiff":
         data = _without_orientation(data, header)
@@ -209,15 +218,15 @@ def _stored(data: bytes, header: Header) -> Any:
     return pixels
 
 
-def _without_orientation(data: bytes, header: Header) -> bytes:
+def _without_orientation(data: Encoded, header: Header) -> bytes:
     """A TIFF with its orientation set to 1: decoders differ in whether they turn a TIFF by themselves."""
     if header.orientation == 1:
-        return data
+        return bytes(data)
     value = (1).to_bytes(2, "big" if header.big_endian else "little")
-    return data[: header.orientation_at] + value + data[header.orientation_at + 2 :]
+    return bytes(data[: header.orientation_at]) + value + bytes(data[header.orientation_at + 2 :])
 
 
-def _pillow(data: bytes, mode: str | None) -> np.ndarray:
+def _pillow(data: Encoded, mode: str | None) -> np.ndarray:
     from PIL import Image
 
     try:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from onewarp.data.base import Outputs, Sample, Source, checked_labels, checked_outputs
-from onewarp.data.decode import EncodedImage, EncodedMask, read_bytes
+from onewarp.data.decode import EncodedImage, EncodedMask, read_file
+from onewarp.data.header import Encoded
 from onewarp.errors import DataError, InputError
 from onewarp.spec import default_range
 
@@ -123,8 +124,8 @@ class FileSource(Source):
             return EncodedMask(self._read(os.fspath(value)), str(value))
         return np.asarray(value)
 
-    def _read(self, item: str) -> bytes:
-        return read_bytes(item)
+    def _read(self, item: str) -> Encoded:
+        return read_file(item)
 
     def _check_size(self, index: int, shape: tuple[int, ...]) -> None:
         height, width, _ = self.image_shape

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from onewarp.errors import DataError
 
+Encoded = bytes | memoryview  # of a whole file
+
 _STARTS_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _ORIENTATION = 274
@@ -49,12 +51,12 @@ class Header:
         return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
 
 
-def read_header(data: bytes) -> Header:
+def read_header(data: Encoded) -> Header:
     """Parse the header of an encoded image; a `DataError` without the file's name says what is wrong."""
     if not data:
         raise DataError("the file is empty (0 bytes)")
     for magic, parse in _PARSERS:
-        if data.startswith(magic):
+        if data[: len(magic)] == magic:
             try:
                 header = parse(data)
             except (struct.error, IndexError):
@@ -69,9 +71,9 @@ def _legal(orientation: int) -> int:
     return orientation if 1 <= orientation <= 8 else 1
 
 
-def _exif_orientation(data: bytes) -> int:
+def _exif_orientation(data: Encoded) -> int:
     """Orientation from an EXIF block, with or without its "Exif" prefix; damaged EXIF counts as none."""
-    if data.startswith(b"Exif\0\0"):
+    if data[:6] == b"Exif\0\0":
         data = data[6:]
     try:
         tags = _directory(data)
@@ -80,9 +82,9 @@ def _exif_orientation(data: bytes) -> int:
         return 1
 
 
-def _directory(data: bytes) -> dict[int, tuple[int, int, int]]:
+def _directory(data: Encoded) -> dict[int, tuple[int, int, int]]:
     """The first TIFF directory: tag -> (first value or offset, byte offset of the value field, count)."""
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
     if order is None or struct.unpack_from(order + "H", data, 2)[0] != 42:
         return {}
     start = struct.unpack_from(order + "I", data, 4)[0]
@@ -95,7 +97,7 @@ def _directory(data: bytes) -> dict[int, tuple[int, int, int]]:
     return tags
 
 
-def _jpeg(data: bytes) -> Header:
+def _jpeg(data: Encoded) -> Header:
     orientation, at = 1, 2
     while True:
         while data[at] != 0xFF:  # legal files have markers here; damaged ones may not
@@ -117,7 +119,7 @@ def _jpeg(data: bytes) -> Header:
         at += length
 
 
-def _png(data: bytes) -> Header:
+def _png(data: Encoded) -> Header:
     width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
     orientation, at = 1, 8
     while at + 8 <= len(data):
@@ -129,7 +131,7 @@ def _png(data: bytes) -> Header:
     return Header("png", height, width, orientation, {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 0), bits, colour)
 
 
-def _webp(data: bytes) -> Header:
+def _webp(data: Encoded) -> Header:
     if data[8:12] != b"WEBP":
         return _other(data)
     kind = data[12:16]
@@ -150,7 +152,7 @@ def _webp(data: bytes) -> Header:
     return Header("webp", height, width, orientation)
 
 
-def _bmp(data: bytes) -> Header:
+def _bmp(data: Encoded) -> Header:
     if struct.unpack_from("<I", data, 14)[0] == 12:  # the OS/2 header
         width, height = struct.unpack_from("<HH", data, 18)
     else:
@@ -158,7 +160,7 @@ def _bmp(data: bytes) -> Header:
     return Header("bmp", abs(height), width)  # a negative height says that rows run downwards
 
 
-def _tiff(data: bytes) -> Header:
+def _tiff(data: Encoded) -> Header:
     tags = _directory(data)
 
     def value(tag: int, default: int) -> int:
@@ -183,7 +185,7 @@ def _tiff(data: bytes) -> Header:
     )
 
 
-def _other(data: bytes) -> Header:
+def _other(data: Encoded) -> Header:
     from PIL import Image
 
     try:
@@ -192,7 +194,8 @@ def _other(data: bytes) -> Header:
             return Header("other", height, width, _legal(int(image.getexif().get(_ORIENTATION, 1))))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise DataError(
-            f"not an image that can be read (it starts with {data[:8]!r}); JPEG, PNG, WebP, BMP or TIFF is expected"
+            f"not an image that can be read (it starts with {bytes(data[:8])!r}); "
+            "JPEG, PNG, WebP, BMP or TIFF is expected"
         ) from None
 
 

@@ -133,14 +133,15 @@ def prefetch_batches(
 ) -> Prefetcher[Batch]:
     """Batches start, start + 1, ... of an epoch, built ahead by `threads` threads.
 
-    Samples in arrays are one engine call per batch, so each thread builds batches of its own. Files are read and
-    decoded by all threads for one batch together, which needs less memory and gives the first batch sooner; two more
-    threads see to what happens once per batch, so that one batch is drawn for while another is decoded.
+    Samples in arrays are one engine call per batch, so each thread builds batches of its own; so it is with files and
+    one or two threads. More threads read and decode files for one batch together, which needs less memory and gives
+    the first batch sooner; two further ones see to what happens once per batch, so that one batch is drawn for while
+    another is decoded.
 
     Args:
         depth: how many batches may be under way or ready; None for threads + 2, and 4 for files.
     """
-    if batches.source.dense or threads == 1:
+    if batches.source.dense or threads <= 2:
         return Prefetcher(lambda item: batches.build(epoch, start + item), count, threads, depth or threads + 2)
     pool = ThreadPoolExecutor(threads, "onewarp-image", initializer=cv2.setNumThreads, initargs=(0,))
     return Prefetcher(lambda item: batches.build(epoch, start + item, pool), count, 2, depth or 4, pool)

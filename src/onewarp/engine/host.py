@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from onewarp import _native
+from onewarp.blocks import BLOCKS
 from onewarp.errors import InputError
 from onewarp.params import Params
 from onewarp.plan import ColorStage, EraseStage, FilterStage, MixStage, OutputStage, Plan, Stage, WarpStage
@@ -112,7 +113,7 @@ def _smooth(plan: Plan, colour: int | None) -> bool:
 
 def allocate(plan: Plan, n: int) -> np.ndarray:
     """An uninitialised array for the resulting images of a batch: [n, ...] in the plan's shape and dtype."""
-    return np.empty((n, *plan.output_shape), dtype=plan.output_dtype)
+    return BLOCKS.empty((n, *plan.output_shape), plan.output_dtype)
 
 
 def _check_finite(plan: Plan, params: Params, start: int, count: int) -> None:
@@ -175,8 +176,12 @@ def run_images(
 def _intermediate(plan: Plan, step: _Step, images: Images) -> Images:
     """Arrays for the result of a pass that is not the last."""
     if step.size is None:
-        return np.empty_like(images) if isinstance(images, np.ndarray) else [np.empty_like(image) for image in images]
-    return np.empty((len(images), *step.size, plan.spec.channels), dtype=plan.spec.dtype)
+        return _empty_like(images) if isinstance(images, np.ndarray) else [_empty_like(image) for image in images]
+    return BLOCKS.empty((len(images), *step.size, plan.spec.channels), plan.spec.dtype)
+
+
+def _empty_like(array: np.ndarray) -> np.ndarray:
+    return BLOCKS.empty(array.shape, array.dtype)
 
 
 def _run_filter(plan: Plan, params: Params, step: _Step, images: Images, start: int, threads: int) -> Images:
@@ -187,7 +192,7 @@ def _run_filter(plan: Plan, params: Params, step: _Step, images: Images, start: 
     if not isinstance(images, np.ndarray):  # images of different sizes, one by one
         singles = [_run_filter(plan, params, step, image[None], start + i, 1) for i, image in enumerate(images)]
         return [single[0] for single in singles]
-    out = np.empty_like(images)
+    out = _empty_like(images)
     if step.method == "blur":
         _native.gaussian_blur(images, out, arrays[f"{s}.weights"], active, start, threads)
     else:
@@ -212,7 +217,7 @@ def run_masks(plan: Plan, params: Params, masks: Images, *, start: int = 0, thre
     for number, stage in enumerate(plan.stages):
         if not isinstance(stage, WarpStage):
             continue
-        out = np.empty((len(masks), *stage.size, channels), dtype=dtype)
+        out = BLOCKS.empty((len(masks), *stage.size, channels), dtype)
         arrays = params.arrays
         _native.nearest(
             current,

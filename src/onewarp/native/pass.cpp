@@ -9,6 +9,7 @@
 #include "kernels.h"
 #include "parallel.h"
 #include "pointwise.h"
+#include "scratch.h"
 #include "warping.h"
 
 namespace onewarp {
@@ -25,6 +26,8 @@ Geometry sample_geometry(const WarpParams& warp, int64_t row, std::vector<Field>
 }
 
 namespace {
+
+thread_local Scratch frame_memory;  // of warped frames whose statistics are needed
 
 // Calls body(span, number) for the spans of the target, top to bottom: parts of a row, or several rows of a narrow image.
 template <class Body> void for_spans(const Target& target, const Body& body) {
@@ -59,6 +62,13 @@ template <class Real> class Worker {
              std::all_of(offset_.begin(), offset_.end(), [](Real v) { return v == 0; }) && covers_dtype();
     for (const EraseOp& op : settings.erase) fills_.emplace_back(op.fill.begin(), op.fill.end());
   }
+
+  ~Worker() {
+    frame_memory.trim();
+    reduced_memory.trim();
+  }
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
 
   void run(int64_t item) {
     const int64_t row = batch_.start + item;
@@ -152,7 +162,7 @@ template <class Real> class Worker {
   // and takes that one's statistics while the span is in the cache.
   void run_frame(const Target& target) {
     const size_t block = static_cast<size_t>(kSpan) * settings_.channels;
-    frame_.resize(block * span_count(target));
+    Real* frame = static_cast<Real*>(frame_memory.bytes(block * span_count(target) * sizeof(Real)));
     const double pixels = static_cast<double>(target.height) * target.width;
     const int count = colouring_.count();
     for (int first = -1; first < count;) {  // -1: the warp itself
@@ -160,7 +170,7 @@ template <class Real> class Worker {
       while (next < count && !colouring_.observes(next)) ++next;
       if (next < count) colouring_.reset_statistics();
       for_spans(target, [&](const Span& span, int number) {
-        Real* values = frame_.data() + block * number;
+        Real* values = frame + block * number;
         if (first < 0) warping_.sample(span, values, kSpan);
         for (int k = std::max(first, 0); k < next; ++k) colouring_.apply(k, span.count(), values, kSpan);
         if (next < count)
@@ -215,7 +225,7 @@ template <class Real> class Worker {
   const Range<Real> range_;
   Warping<Real> warping_;
   Colouring<Real> colouring_;
-  std::vector<Real> scale_, offset_, span_, frame_;
+  std::vector<Real> scale_, offset_, span_;
   std::vector<std::vector<Real>> fills_;
   std::vector<EraseStep<Real>> erase_;
   Finish<Real> finish_{};
