@@ -45,6 +45,7 @@ class Assembler:
         weights: weight of each class, float32 [classes], or None; gives the entry `sample_weight`.
         bounding_box_format: of the source's boxes and of the result.
         max_boxes: rows that boxes and keypoints are padded to; None for the most that any sample has.
+        fast: whether JPEGs may be decoded fast, and at the scale to which a warp would reduce them anyway.
     """
 
     def __init__(
@@ -56,8 +57,9 @@ class Assembler:
         weights: np.ndarray | None,
         bounding_box_format: str,
         max_boxes: int | None,
+        fast: bool = False,
     ) -> None:
-        self.source, self.plan, self.seed = source, plan, seed
+        self.source, self.plan, self.seed, self.fast = source, plan, seed, fast
         self.one_hot, self.weights = one_hot, weights
         self.bounding_box_format, self.max_boxes = bounding_box_format, max_boxes
         self.num_classes = source.num_classes
@@ -121,12 +123,18 @@ class Assembler:
         found: list[np.ndarray] = [out] * len(rows)
 
         def warp(slot: int) -> None:
-            image = images[slot]
-            pixels = image.decode(out=_scratch(image)) if isinstance(image, EncodedImage) else image
-            host.run_images(self.plan, params, [pixels], out[slot : slot + 1], start=slot)
+            image, own, start = images[slot], params, slot
+            if isinstance(image, EncodedImage):
+                r = self._scale(params, image, slot)
+                pixels = image.decode(_scratch(image.scaled(r), image.dtype), fast=self.fast, reduction=r)
+                if r > 1:
+                    own, start = host.reduced_source(self.plan, params, slot, r), 0
+            else:
+                pixels = image
+            host.run_images(self.plan, own, [pixels], out[slot : slot + 1], start=start)
             if masks is not None:
                 mask = masks[slot].decode() if isinstance(masks[slot], EncodedMask) else masks[slot]
-                self._check_mask(mask, pixels, int(rows[slot]))
+                self._check_mask(mask, image.shape, int(rows[slot]))
                 found[slot] = host.run_masks(self.plan, params, [mask], start=slot)
 
         _each(warp, len(rows), pool)
@@ -134,10 +142,17 @@ class Assembler:
             widest = np.result_type(*(mask.dtype for mask in found))  # 8-bit and 16-bit files may meet in a batch
             warped["segmentation_masks"] = np.concatenate(found, dtype=widest)
 
-    def _check_mask(self, mask: np.ndarray, pixels: np.ndarray, row: int) -> None:
-        if mask.shape[:2] != pixels.shape[:2]:
+    def _scale(self, params: Params, image: EncodedImage, slot: int) -> int:
+        """By how much the first warp reduces this image before it samples it, where the decoder can do that."""
+        if not self.fast:
+            return 1
+        r = host.reduction(self.plan, params, slot)
+        return r if image.scales(r) else 1
+
+    def _check_mask(self, mask: np.ndarray, shape: tuple[int, ...], row: int) -> None:
+        if mask.shape[:2] != shape[:2]:
             raise DataError(
-                f"{self.source.name(row)}: the image has {pixels.shape[0]}x{pixels.shape[1]} pixels (EXIF orientation "
+                f"{self.source.name(row)}: the image has {shape[0]}x{shape[1]} pixels (EXIF orientation "
                 f"applied), its segmentation mask {mask.shape[0]}x{mask.shape[1]}; give it the image's size"
             )
 
@@ -170,12 +185,12 @@ class Assembler:
 _memory = threading.local()  # .bytes: where a thread decodes one image after the other; fresh memory costs page faults
 
 
-def _scratch(image: EncodedImage) -> np.ndarray:
-    """An array of this thread's own to decode `image` into; good until the thread's next image."""
-    size = math.prod(image.shape) * np.dtype(image.dtype).itemsize
+def _scratch(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An array of this thread's own to decode an image into; good until the thread's next image."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     if getattr(_memory, "bytes", np.empty(0)).size < size:
         _memory.bytes = np.empty(size, np.uint8)
-    view: np.ndarray = _memory.bytes[:size].view(image.dtype).reshape(image.shape)
+    view: np.ndarray = _memory.bytes[:size].view(dtype).reshape(shape)
     return view
 
 

@@ -9,6 +9,9 @@ round(v / 257), 8-bit ones become 16-bit ones by v * 257. Grey becomes RGB by re
 + 0.587 G + 0.114 B, alpha is dropped (not blended) for 1 and 3 channels and kept for 4, where images without alpha
 are opaque. Colour profiles and gamma chunks are not applied.
 Damaged data are refused, never filled in: every warning of libjpeg counts as damage.
+
+`fast` decoding takes libjpeg-turbo's faster DCT and upsampling, and can decode at a half, a quarter or an eighth of the
+size, which costs a fraction; pixels then differ (docs/loading.md says by how much).
 """
 
 from __future__ import annotations
@@ -65,23 +68,38 @@ class EncodedImage:
         """(height, width, channels) after the EXIF orientation, from the header alone."""
         return (*self.header.turned_size, self.channels)
 
-    def decode(self, out: np.ndarray | None = None) -> np.ndarray:
+    def scaled(self, reduction: int) -> tuple[int, int, int]:
+        """The shape of the image decoded at 1 / reduction of its size: sides are rounded up."""
+        height, width, channels = self.shape
+        return -(-height // reduction), -(-width // reduction), channels
+
+    def scales(self, reduction: int) -> bool:
+        """Whether `decode(reduction=)` can scale: a JPEG whose blocks begin at the corner where its pixels do."""
+        header = self.header
+        whole = header.height % reduction == 0 and header.width % reduction == 0
+        return header.format == "jpeg" and header.channels != 4 and (whole or header.orientation == 1)
+
+    def decode(self, out: np.ndarray | None = None, *, fast: bool = False, reduction: int = 1) -> np.ndarray:
         """The pixels [height, width, channels] of `dtype`, in the frame after the EXIF orientation.
 
         Args:
             out: array of that shape and dtype to write into; a new one by default.
+            fast: whether a JPEG may be decoded by the faster DCT and upsampling, whose pixels differ.
+            reduction: 1, 2, 4 or 8: decode at that fraction of the size (see `scaled`), where `scales(reduction)`.
 
         Raises:
             DataError: truncated or damaged data, or a sample type other than 8 or 16 bits; the message names the file.
             InputError: `out` has another shape or dtype.
         """
-        if out is not None and (out.shape != self.shape or out.dtype != self.dtype):
+        shape = self.scaled(reduction)
+        if out is not None and (out.shape != shape or out.dtype != self.dtype):
             raise InputError(
-                f"{self.name}: out is {out.dtype} {out.shape}, the image {self.dtype} {self.shape}; make them equal"
+                f"{self.name}: out is {out.dtype} {out.shape}, the image {self.dtype} {shape}; make them equal"
             )
         header = self.header
         try:
-            pixels = _jpeg(self.data, header, self.channels, out if self.dtype == "uint8" else None)
+            ready = out if self.dtype == "uint8" else None
+            pixels = _jpeg(self.data, header, self.channels, ready, fast, reduction)
             if pixels is None:
                 pixels = _stored(self.data, header)
         except DataError as error:
@@ -89,8 +107,8 @@ class EncodedImage:
         if pixels is out and out is not None:
             return out
         pixels = turn(_as_channels(_as_depth(pixels, self.dtype), self.channels), header.orientation)
-        if pixels.shape != self.shape:
-            raise DataError(f"{self.name}: the header says {self.shape}, the pixels are {pixels.shape}; {REMEDY}")
+        if pixels.shape != shape:
+            raise DataError(f"{self.name}: the header says {shape}, the pixels are {pixels.shape}; {REMEDY}")
         if out is None:
             return np.ascontiguousarray(pixels)
         out[...] = pixels
@@ -163,21 +181,38 @@ def read_file(path: str | Path) -> memoryview:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); {REMEDY}") from None
 
 
-def _jpeg(data: Encoded, header: Header, channels: int, out: np.ndarray | None) -> np.ndarray | None:
+def _jpeg(
+    data: Encoded, header: Header, channels: int, out: np.ndarray | None, fast: bool, reduction: int
+) -> np.ndarray | None:
     """A JPEG's pixels, unturned, uint8 [h, w, c], into `out` if that needs no turning; None for anything else."""
     if header.format != "jpeg" or header.channels == 4:
         return None
     straight = out is not None and header.orientation == 1 and out.flags.c_contiguous and out.flags.writeable
     space = {1: "GRAY", 3: "RGB", 4: "RGBA"}[channels]
-    pixels = _libjpeg(data, header, space, out if straight else None)
+    pixels = _libjpeg(data, header, space, out if straight else None, fast, reduction)
     return out if straight else pixels
 
 
-def _libjpeg(data: Encoded, header: Header, space: str, out: np.ndarray | None = None) -> np.ndarray:
+def _libjpeg(
+    data: Encoded,
+    header: Header,
+    space: str,
+    out: np.ndarray | None = None,
+    fast: bool = False,
+    reduction: int = 1,
+) -> np.ndarray:
     if header.bits != 8:
         raise DataError(f"a JPEG of {header.bits} bits per sample is not supported")
     try:
-        pixels: np.ndarray = simplejpeg.decode_jpeg(data, space, buffer=out)
+        pixels: np.ndarray = simplejpeg.decode_jpeg(
+            data,
+            space,
+            fastdct=fast,
+            fastupsample=fast,
+            min_height=-(-header.height // reduction) if reduction > 1 else 0,
+            min_width=-(-header.width // reduction) if reduction > 1 else 0,
+            buffer=out,
+        )
     except ValueError as error:
         ended = "truncated: " if "Premature end" in str(error) else ""
         raise DataError(f"the JPEG data are damaged ({ended}{error})") from None

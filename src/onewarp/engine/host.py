@@ -173,6 +173,26 @@ def run_images(
     return out
 
 
+def reduction(plan: Plan, params: Params, row: int) -> int:
+    """By how much (1, 2, 4, 8) the image of a row is reduced before the plan's first warp samples it.
+
+    1, too, where a smaller image could not stand for it: something comes before the warp, or it has a field.
+    """
+    first = plan.stages[0]
+    if not isinstance(first, WarpStage) or first.fields or "0.reduction" not in params.arrays:
+        return 1
+    return int(params.arrays["0.reduction"][row])
+
+
+def reduced_source(plan: Plan, params: Params, row: int, r: int) -> Params:
+    """Parameters of one row for an image that has been reduced by r = `reduction(...)` already, by whatever means."""
+    own = params.take(slice(row, row + 1))
+    matrix = own.arrays["0.matrix"].copy()
+    matrix[..., :2, :] /= r  # output to input point
+    ones = np.ones_like(own.arrays["0.reduction"])
+    return Params({**own.arrays, "0.matrix": matrix, "0.reduction": ones}, own.sizes, own.plan)
+
+
 def _intermediate(plan: Plan, step: _Step, images: Images) -> Images:
     """Arrays for the result of a pass that is not the last."""
     if step.size is None:

@@ -40,11 +40,11 @@ class Loader(keras.utils.PyDataset):
 
     Args:
         source, policy, batch_size, shuffle, seed, last_batch, labels, class_weight, outputs, on_error,
-            bounding_box_format, max_boxes: as in `onewarp.data.batches.Batches`.
+            bounding_box_format, max_boxes, decode: as in `onewarp.data.batches.Batches`.
         threads: threads that read, decode and warp; the processors at hand, at most 8, by default. Results do not
             depend on it.
         prefetch: how many batches may be under way or ready ahead of the one in use; threads + 2 by default, and 4 for
-            files, whose threads work on one batch together.
+            files and more than two threads, which work on one batch together.
         placement: "host". ("device" and "auto" come with the device engine.)
         on_epoch_end: called as on_epoch_end(loader, epoch) once after each complete epoch.
 
@@ -74,6 +74,7 @@ class Loader(keras.utils.PyDataset):
         on_error: str = "raise",
         bounding_box_format: str = "xyxy",
         max_boxes: int | None = None,
+        decode: str = "exact",
         threads: int | None = None,
         prefetch: int | None = None,
         placement: str = "host",
@@ -99,6 +100,7 @@ class Loader(keras.utils.PyDataset):
             on_error=on_error,
             bounding_box_format=bounding_box_format,
             max_boxes=max_boxes,
+            decode=decode,
         )
         self.threads = threads if threads is not None else min(processors(), 8)
         self.prefetch = prefetch
