@@ -211,8 +211,8 @@ def _clipped(x: Array, xp: Any) -> Array:
     """float32, within [0, 1]; on the host in one piece of new memory, which can cost more than the numbers."""
     if xp is not np:
         return xp.clip(xp.cast(x, "float32"), 0.0, 1.0)
-    table = np.array(x, np.float32, order="C")
-    return np.clip(table, 0.0, 1.0, out=table)
+    table = np.empty(x.shape, np.float32)
+    return np.clip(x, 0.0, 1.0, out=table, casting="same_kind")
 
 
 @lru_cache(maxsize=8)

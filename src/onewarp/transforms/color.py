@@ -15,7 +15,7 @@ import numpy as np
 from onewarp.errors import PolicyError
 from onewarp.fields import Range, choice, counts, factor, probability, span, spread
 from onewarp.matrices import LUMA, alpha_in, colour_map, jitter_map, rgb_in
-from onewarp.random import Array, constant, exp_over, integer, integers, within
+from onewarp.random import Array, constant, exp_over, integer, integers, single, within
 from onewarp.transform import Color
 
 _UNCHANGED = (1.0, 1.0)
@@ -207,7 +207,8 @@ class Gamma(_Curve):
 
     def curve(self, u: Array, x: Array, xp: Any) -> Array:
         logarithm = xp.where(x > 0.0, xp.log(xp.maximum(x, 1e-300)), -np.inf)
-        return exp_over(within(self.gamma, u[:, 0])[:, None, None] * logarithm, xp)  # x ** gamma, in less time
+        exponent = within(self.gamma, u[:, 0])[:, None, None]
+        return exp_over(single(exponent, xp) * single(logarithm, xp), xp)  # x ** gamma, in less time
 
 
 @dataclass(frozen=True)

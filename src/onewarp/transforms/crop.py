@@ -183,14 +183,14 @@ class RandomCrop(_FixedSize):
 _TRIALS = 10
 
 
-def first_valid(valid: Array, values: list[Array], fallback: list[Entry], xp: Any) -> tuple[Array, list[Array]]:
-    """Of `values` [n, trials] the entry of each row's first true `valid`, else `fallback`; and whether there is one,
-    [n]. Without a loop over data.
+def first_valid(valid: Array, squares: list[Array], fallback: list[Entry], xp: Any) -> tuple[Array, list[Array]]:
+    """Of `squares` [n, trials] the root of each row's entry at its first true `valid`, else `fallback`; and whether
+    there is one, [n]. Without a loop over data.
     """
     first = first_true(valid, xp)
     found = pick(valid, first, xp)
-    picked = [pick(value, first, xp) for value in values]
-    return found, [xp.where(found, one, instead) for one, instead in zip(picked, fallback, strict=True)]
+    roots = [xp.sqrt(pick(square, first, xp)) for square in squares]
+    return found, [xp.where(found, root, instead) for root, instead in zip(roots, fallback, strict=True)]
 
 
 def log_uniform(bounds: tuple[float, float], u: Array, xp: Any) -> Array:
@@ -217,11 +217,11 @@ class RandomResizedCrop(_FixedSize):
     def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
         area = within(self.scale, u[:, :_TRIALS]) * (height * width)[:, None]
         ratio = log_uniform(self.ratio, u[:, _TRIALS : 2 * _TRIALS], xp)
-        across, down = xp.sqrt(area * ratio), xp.sqrt(area / ratio)
-        fits = xp.logical_and(across <= width[:, None], down <= height[:, None])
+        squares = [area * ratio, area / ratio]  # of the width and the height; roots are taken of the chosen ones only
+        fits = xp.logical_and(squares[0] <= (width * width)[:, None], squares[1] <= (height * height)[:, None])
         nearest = xp.minimum(xp.maximum(width / height, self.ratio[0]), self.ratio[1])
         fallback = [xp.minimum(width, height * nearest), xp.minimum(height, width / nearest)]
-        found, (crop_width, crop_height) = first_valid(fits, [across, down], fallback, xp)
+        found, (crop_width, crop_height) = first_valid(fits, squares, fallback, xp)
         left = (width - crop_width) * xp.where(found, u[:, -2], 0.5)
         top = (height - crop_height) * xp.where(found, u[:, -1], 0.5)
         return window(left, top, crop_width / self.size[1], crop_height / self.size[0], xp)

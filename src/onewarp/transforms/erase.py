@@ -40,9 +40,9 @@ class RandomErasing(Erase):
     def rects(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
         area = within(self.scale, u[:, :_TRIALS]) * (height * width)[:, None]
         ratio = log_uniform(self.ratio, u[:, _TRIALS : 2 * _TRIALS], xp)
-        down, across = xp.sqrt(area * ratio), xp.sqrt(area / ratio)
-        fits = xp.logical_and(across < width[:, None], down < height[:, None])
-        _, (h, w) = first_valid(fits, [down, across], [0.0, 0.0], xp)
+        squares = [area * ratio, area / ratio]  # of the height and the width
+        fits = xp.logical_and(squares[1] < (width * width)[:, None], squares[0] < (height * height)[:, None])
+        _, (h, w) = first_valid(fits, squares, [0.0, 0.0], xp)
         return _rect(u[:, -2] * (height - h), u[:, -1] * (width - w), h, w, xp)[:, None]
 
 
