@@ -15,7 +15,7 @@ import onewarp as ow
 from onewarp.transforms import vocabulary
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 
 def test_the_page_of_transforms_is_current() -> None:
