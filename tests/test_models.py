@@ -91,3 +91,23 @@ def test_refusals() -> None:
         lenet5((8, 8, 1), 10)
     with pytest.raises(InputError, match="no model 'vgg'; choose one of lenet5, resnet20, resnet29v2"):
         build("vgg", (32, 32, 3), 10)
+
+
+@pytest.mark.parametrize(("classes", "end"), [(11, "softmax"), (1, "sigmoid")])
+def test_unet_gives_probabilities_of_the_images_size(classes: int, end: str) -> None:
+    from onewarp.models import unet
+
+    model = unet((32, 48, 3), classes, filters=4, depth=2)
+    result = np.asarray(model.predict(np.random.default_rng(0).random((2, 32, 48, 3), np.float32), verbose=0))
+    assert result.shape == (2, 32, 48, classes) and (result >= 0).all() and (result <= 1).all()
+    if end == "softmax":
+        np.testing.assert_allclose(result.sum(-1), 1, atol=1e-5)
+
+
+def test_unet_names_what_does_not_fit() -> None:
+    from onewarp.models import unet
+
+    with pytest.raises(InputError, match=r"needs sides divisible by 16, got \(360, 480, 3\)"):
+        unet((360, 480, 3), 11)
+    with pytest.raises(InputError, match="filters=0"):
+        unet((32, 32, 3), 11, filters=0)

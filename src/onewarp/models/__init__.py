@@ -1,4 +1,4 @@
-"""Small reference models of the recipes, in plain Keras: `lenet5`, `resnet20`, `resnet29v2`.
+"""Small reference models of the recipes, in plain Keras: `lenet5`, `resnet20`, `resnet29v2`; `unet` for masks.
 
 Nothing here imports Keras before a model is built, so that the backend can still be chosen. Each builder takes
 `input_shape` (height, width, channels) and the number of `classes`, and returns an uncompiled `keras.Model` from float
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from onewarp.errors import InputError
 from onewarp.models.lenet import lenet5
 from onewarp.models.resnet import resnet20, resnet29v2
+from onewarp.models.unet import unet
 
 if TYPE_CHECKING:
     import keras
@@ -35,4 +36,4 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int) -> keras.M
     return MODELS[name](input_shape, classes)
 
 
-__all__ = ["MODELS", "build", "lenet5", "resnet20", "resnet29v2"]
+__all__ = ["MODELS", "build", "lenet5", "resnet20", "resnet29v2", "unet"]
