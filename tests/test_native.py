@@ -67,7 +67,8 @@ def test_warp_equals_the_twin(rng, dtype, interpolation, fill_mode):
 
 
 @pytest.mark.parametrize("fill_mode", FILL_MODES)
-def test_999_of_1000_are_correctly_rounded_and_none_is_a_level_off(rng, fill_mode):
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_999_of_1000_are_correctly_rounded_and_none_is_a_level_off(rng, fill_mode, dtype):
     equal = total = 0
     for degrees, scale in ((7, 0.8), (33, 1.1), (-81, 1.9), (140, 0.51)):
         a = np.deg2rad(degrees)
@@ -76,10 +77,10 @@ def test_999_of_1000_are_correctly_rounded_and_none_is_a_level_off(rng, fill_mod
             [np.sin(a) * scale, np.cos(a) * scale, 4.7],
             [0, 0, 1],
         ]
-        s = setup(3, fill_mode=fill_mode, fill_value=[9.0, 100.0, 255.0])
-        c = call(random_images(rng, (1, 90, 110, 3), "uint8"), (120, 130), s, matrices=np.float32([[m]]))
+        s = setup(3, dtype, fill_mode=fill_mode, fill_value=[9.0, 100.0, 255.0])
+        c = call(random_images(rng, (1, 90, 110, 3), dtype), (120, 130), s, matrices=np.float32([[m]]))
         values = twin.run_pass(s, c)
-        difference = np.abs(run(s, c).astype(int) - twin.cast(values, np.uint8).astype(int))
+        difference = np.abs(run(s, c).astype(int) - twin.cast(values, dtype).astype(int))
         assert difference.max() <= 1
         equal, total = equal + (difference == 0).sum(), total + difference.size
     assert equal >= 0.999 * total, f"{equal / total:.5%}"
@@ -129,6 +130,20 @@ def test_a_single_node_field_is_a_shift_or_refused(rng):
         assert "fields" in str(error)
     else:
         assert_same(got, twin.run_pass(s, c), error=2e-3)
+
+
+@pytest.mark.parametrize("dtype", RANGES)
+def test_fields_of_every_shape(rng, dtype):
+    """One node, one row or column of nodes, cells smaller than a pixel and larger than the frame."""
+    for shape in ((1, 1), (1, 2), (2, 1), (1, 6), (9, 1), (2, 2), (40, 3), (3, 150)):
+        for size in ((1, 1), (3, 70), (21, 19)):
+            for interpolation in ("nearest", "bilinear"):
+                s = setup(3, dtype, interpolation=interpolation, fill_mode="nearest")
+                matrices = np.tile(np.eye(3, dtype=np.float32), (2, 2, 1, 1))
+                c = call(random_images(rng, (2, *size, 3), dtype), size, s, matrices=matrices)
+                c["fields"] = [exact(np.float32(rng.normal(0, 3, (2, *shape, 2))))]
+                c["frames"] = np.float32([[size], [[2.5, 1000.0]]])
+                assert_same(run(s, c), twin.run_pass(s, c), open_=twin.unsure_pass(s, c), error=2 * ERROR[dtype])
 
 
 def test_the_module_offers_what_it_should():

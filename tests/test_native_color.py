@@ -240,3 +240,21 @@ def test_threads_and_strides_do_not_change_colours(rng, dtype):
     turned = exact(c["images"].transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
     for changes in ({"threads": 2}, {"threads": 8}, {"images": list(c["images"])}, {"images": turned}):
         assert np.array_equal(run(s, c | {"out": np.zeros_like(expected)} | changes), expected)
+
+
+@pytest.mark.parametrize("dtype", RANGES)
+@pytest.mark.parametrize("matrix", [None, [[-1, 0, 37], [0, 1, 0], [0, 0, 1]]])
+def test_grids_on_pixels_that_are_only_moved(rng, dtype, matrix):
+    """No arithmetic but the holes: rows and runs of columns are written over, or nothing where a unit has no holes."""
+    grids = np.float32(
+        [[8, 6, 3, 4, 2.5, 1], [9, 7, 9, 2, 0, 0], [0, 5, 1, 1, 0, 0], [5, np.nan, 2, 2, 0, 0], [2, 2, 0, 1, 0, 0]]
+    )
+    fill = [0.25 * RANGES[dtype][1]] * 3
+    s = setup(3, dtype, erase=[("grid", fill), ("rects", fill)])
+    images = random_images(rng, (len(grids), 21, 37, 3), dtype)
+    c = call(images, (21, 37), s, matrices=None if matrix is None else np.float32([[matrix]] * len(grids)))
+    rects, ones = np.int32([[[3, -4, 90, 7], [5, 9, 5, 20]]] * len(grids)), np.ones(len(grids), np.uint8)
+    c["erase"] = [(grids, ones, None), (rects, ones, None)]
+    with np.errstate(invalid="ignore"):  # the twin's remainder by zero
+        expected = twin.run_pass(s, c)
+    assert_same(run(s, c), expected, error=1e-6)

@@ -109,7 +109,7 @@ def test_images_of_different_sizes_in_one_list(rng):
 @pytest.mark.parametrize("out_dtype", ["uint8", "uint16", "float16", "float32"])
 @pytest.mark.parametrize("dtype", RANGES)
 def test_scale_offset_dtype_and_layout(rng, dtype, out_dtype, channels_first):
-    for channels in (1, 3, 5):
+    for channels in (1, 3, 4, 5):
         low, high = RANGES[dtype]
         to = {"uint8": 300.0, "uint16": 70000.0, "float16": 4.0, "float32": 4.0}[out_dtype]
         scale = (np.float32(to / (high - low)) * np.linspace(0.5, 1, channels)).tolist()

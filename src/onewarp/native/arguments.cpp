@@ -8,6 +8,7 @@ namespace onewarp {
 namespace {
 
 constexpr int64_t kLongestSide = 100'000'000;  // = kFar
+constexpr int64_t kMostNodes = 1 << 27;         // of a field: offsets into it are 32 bits
 
 const char* dtype_name(Dtype dtype) {
   switch (dtype) {
@@ -144,9 +145,9 @@ WarpArguments::WarpArguments(nb::object matrices, nb::sequence fields, nb::objec
   for (int64_t k = 0; k < count; ++k) {
     const std::string name = "fields[" + std::to_string(k) + "]";
     const Parameter<float>& field = fields_.emplace_back(read_float(fields[k], name, rows, {-1, -1, 2}));
-    if (field.shape(1) < 1 || field.shape(2) < 1 || field.shape(1) > kLongestSide || field.shape(2) > kLongestSide)
-      bad_value(name + ": the grid must have at least one node, got [N, " + std::to_string(field.shape(1)) + ", " +
-                std::to_string(field.shape(2)) + ", 2]");
+    if (field.shape(1) < 1 || field.shape(2) < 1 || field.shape(1) > kMostNodes / field.shape(2))
+      bad_value(name + ": the grid must have at least one node and at most 2^27, got [N, " +
+                std::to_string(field.shape(1)) + ", " + std::to_string(field.shape(2)) + ", 2]");
     params.fields.push_back({field.data(), static_cast<int>(field.shape(1)), static_cast<int>(field.shape(2))});
   }
 }

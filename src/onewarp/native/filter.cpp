@@ -1,6 +1,7 @@
 #include "filter.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "finish.h"
 #include "kernels.h"
@@ -9,20 +10,46 @@
 namespace onewarp {
 namespace {
 
-template <class T> void copy_elements(const Image& image, const Target& target) {
-  for (int i = 0; i < image.height; ++i)
-    for (int j = 0; j < image.width; ++j)
-      for (int c = 0; c < image.channels; ++c)
-        store(target.data + i * target.row + j * target.column + c * target.channel,
-              load<T>(image.data + i * image.row + j * image.column + c * image.channel));
-}
-
 // ... 2 1 | 0 1 2 ... n-1 | n-2 ..., repeated as often as needed.
 int reflect_101(int k, int n) {
   if (n == 1) return 0;
   const int period = 2 * (n - 1);
   const int m = k % period + (k % period < 0 ? period : 0);
   return m < n ? m : period - m;
+}
+
+// Whether the values of a row follow each other.
+template <class Byte> bool packed(const Strided<Byte>& image, ptrdiff_t size) {
+  return image.channel == size && image.column == size * image.channels;
+}
+
+template <class T> void copy_elements(const Image& image, const Target& target) {
+  for (int i = 0; i < image.height; ++i) {
+    const uint8_t* from = image.data + i * image.row;
+    uint8_t* to = target.data + i * target.row;
+    if (packed(image, sizeof(T)) && packed(target, sizeof(T))) {
+      std::memcpy(to, from, sizeof(T) * image.width * image.channels);
+      continue;
+    }
+    for (int j = 0; j < image.width; ++j)
+      for (int c = 0; c < image.channels; ++c)
+        store(to + j * target.column + c * target.channel, load<T>(from + j * image.column + c * image.channel));
+  }
+}
+
+// Rows of an image as floats, and back.
+template <class T> void read_row(Dtype dtype, const Image& image, int i, float* to) {
+  const uint8_t* from = image.data + i * image.row;
+  if (packed(image, sizeof(T))) return filter_kernels().read(dtype, from, image.width * image.channels, to);
+  for (int j = 0; j < image.width; ++j)
+    for (int c = 0; c < image.channels; ++c) *to++ = static_cast<float>(load<T>(from + j * image.column + c * image.channel));
+}
+
+template <class To> void write_row(const float* value, int i, const Target& target) {
+  uint8_t* to = target.data + i * target.row;
+  if (packed(target, To::size)) return filter_kernels().write(To::kind, value, target.width * target.channels, to);
+  for (int j = 0; j < target.width; ++j)
+    for (int c = 0; c < target.channels; ++c) To::put(to + j * target.column + c * target.channel, *value++);
 }
 
 // Buffers of one thread: a row with its borders, and the last rows blurred along x, as many as there are weights.
@@ -40,37 +67,24 @@ void blur_image(const float* weights, int taps, const Image& image, const Target
   scratch.sum.resize(values);
   scratch.lines.resize(taps);
   auto kept = [&](int i) { return scratch.blurred.data() + static_cast<size_t>(values) * (i % taps); };
+  float* inner = scratch.row.data() + static_cast<size_t>(radius) * channels;
+  auto mirror = [&](int k, int width) {
+    std::copy_n(inner + static_cast<ptrdiff_t>(reflect_101(k, width)) * channels, channels,
+                inner + static_cast<ptrdiff_t>(k) * channels);
+  };
 
   int ready = 0;  // rows blurred along x so far
   for (int i = 0; i < image.height; ++i) {
     for (; ready < image.height && ready <= i + radius; ++ready) {
-      const uint8_t* from = image.data + ready * image.row;
-      auto put = [&](int at, int j) {
-        for (int c = 0; c < channels; ++c)
-          scratch.row[static_cast<size_t>(at) * channels + c] =
-              static_cast<float>(load<T>(from + j * image.column + c * image.channel));
-      };
-      for (int k = 0; k < radius; ++k) put(k, reflect_101(k - radius, image.width));
-      if (image.channel == sizeof(T) && image.column == static_cast<ptrdiff_t>(sizeof(T)) * channels) {
-        float* to = scratch.row.data() + static_cast<size_t>(radius) * channels;
-        for (int e = 0; e < values; ++e) to[e] = static_cast<float>(load<T>(from + e * sizeof(T)));
-      } else {
-        for (int j = 0; j < image.width; ++j) put(radius + j, j);
-      }
-      for (int k = 0; k < radius; ++k) put(radius + image.width + k, reflect_101(image.width + k, image.width));
+      read_row<T>(To::kind, image, ready, inner);
+      for (int k = -radius; k < 0; ++k) mirror(k, image.width);
+      for (int k = image.width; k < image.width + radius; ++k) mirror(k, image.width);
       for (int k = 0; k < taps; ++k) scratch.lines[k] = scratch.row.data() + static_cast<size_t>(k) * channels;
       kernels.weighted_sum(weights, taps, scratch.lines.data(), values, kept(ready));
     }
     for (int k = 0; k < taps; ++k) scratch.lines[k] = kept(reflect_101(i - radius + k, image.height));
     kernels.weighted_sum(weights, taps, scratch.lines.data(), values, scratch.sum.data());
-    uint8_t* to = target.data + i * target.row;
-    const float* value = scratch.sum.data();
-    if (target.channel == To::size && target.column == To::size * channels) {
-      for (int e = 0; e < values; ++e) To::put(to + e * To::size, value[e]);
-      continue;
-    }
-    for (int j = 0; j < image.width; ++j)
-      for (int c = 0; c < channels; ++c) To::put(to + j * target.column + c * target.channel, *value++);
+    write_row<To>(scratch.sum.data(), i, target);
   }
 }
 
@@ -88,24 +102,14 @@ void blur_batch(const float* weights, int taps, const uint8_t* active, const Bat
 }
 
 template <class T, class To> void noise_image(const NoiseParams& params, int64_t row, const Image& image, const Target& target) {
-  const FilterKernels& kernels = filter_kernels();
   const float strength = params.std[row] * (params.high - params.low);
-  const uint32_t* key = params.keys + 2 * row;
-  const int ahead = 2 * 16 * kernels.lanes;  // noise is made this many numbers at a time
-  std::vector<float> noise(ahead);
-  uint64_t made = 0, element = 0;
+  const int values = image.width * image.channels;
+  std::vector<float> line(values);
   for (int i = 0; i < image.height; ++i) {
-    for (int j = 0; j < image.width; ++j) {
-      for (int c = 0; c < image.channels; ++c, ++element) {
-        if (element == made) {
-          kernels.normal_noise(key, static_cast<uint32_t>(made / 2), ahead / 2, noise.data());
-          made += ahead;
-        }
-        const float v = static_cast<float>(load<T>(image.data + i * image.row + j * image.column + c * image.channel));
-        To::put(target.data + i * target.row + j * target.column + c * target.channel,
-                saturate(v + strength * noise[element + ahead - made], params.low, params.high));
-      }
-    }
+    read_row<T>(To::kind, image, i, line.data());
+    filter_kernels().add_noise(params.keys + 2 * row, static_cast<uint64_t>(i) * values, strength, params.low, params.high,
+                               values, line.data());
+    write_row<To>(line.data(), i, target);
   }
 }
 

@@ -1,36 +1,34 @@
 // The end of a pass: saturate, scale and offset, cast, store with the strides of the output.
 #pragma once
 
-#include "simd.h"
+#include "halves.h"
 
 namespace onewarp {
 namespace {
 
-// float -> IEEE half, round to nearest even; plain integer arithmetic so that every machine gives the same bits.
-inline uint16_t to_half(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof(bits));
-  const uint16_t sign = (uint16_t)((bits >> 16) & 0x8000u);
-  bits &= 0x7fffffffu;
-  if (bits > 0x7f800000u) return sign | 0x7e00u;    // NaN
-  if (bits >= 0x477ff000u) return sign | 0x7c00u;   // rounds beyond 65504, or is infinite
-  if (bits < 0x38800000u) {                         // below 2^-14: subnormal, counted in units of 2^-24
-    float magnitude;
-    memcpy(&magnitude, &bits, sizeof(bits));
-    return (uint16_t)(sign | (uint16_t)round_even(magnitude * 16777216.0f));
-  }
-  const uint32_t odd = (bits >> 13) & 1u;
-  return (uint16_t)(sign | ((bits - 0x38000000u + 0xfffu + odd) >> 13));
+// Levels of integers, rounded half to even, in the low bits of each lane.
+ONEWARP_INLINE Uints level_bits(Floats v, float top) {
+  return (Uints)(clamp(v, splat(0.0f), splat(top)) + splat(12582912.0f)) & 0xffffu;
+}
+ONEWARP_INLINE Uints level_bits(Wide v, double top) {
+  const Wide levels = clamp(v, splat(0.0), splat(top)) + 6755399441055744.0;
+  return evens((Uints)levels.low, (Uints)levels.high, Lanes());
 }
 
+ONEWARP_INLINE Floats single(Floats v) { return v; }
+ONEWARP_INLINE Floats single(Wide v) { return narrow(v); }
+
+// Types of results. `bits`: what is stored of a vector, in the low `size` bytes of each lane; `put`: one value.
 struct ToUint8 {
   static constexpr Dtype kind = Dtype::uint8;
   static constexpr ptrdiff_t size = 1;
+  template <class V> static ONEWARP_INLINE Uints bits(V v) { return level_bits(v, 255.0f); }
   template <class Real> static void put(uint8_t* p, Real v) { *p = (uint8_t)(int)round_even(saturate(v, (Real)0, (Real)255)); }
 };
 struct ToUint16 {
   static constexpr Dtype kind = Dtype::uint16;
   static constexpr ptrdiff_t size = 2;
+  template <class V> static ONEWARP_INLINE Uints bits(V v) { return level_bits(v, 65535.0f); }
   template <class Real> static void put(uint8_t* p, Real v) {
     store(p, (uint16_t)(int)round_even(saturate(v, (Real)0, (Real)65535)));
   }
@@ -38,11 +36,13 @@ struct ToUint16 {
 struct ToFloat16 {
   static constexpr Dtype kind = Dtype::float16;
   static constexpr ptrdiff_t size = 2;
-  template <class Real> static void put(uint8_t* p, Real v) { store(p, to_half((float)v)); }
+  template <class V> static ONEWARP_INLINE Uints bits(V v) { return half_bits(single(v)); }
+  template <class Real> static void put(uint8_t* p, Real v) { store(p, (uint16_t)half_bits(splat((float)v))[0]); }
 };
 struct ToFloat32 {
   static constexpr Dtype kind = Dtype::float32;
   static constexpr ptrdiff_t size = 4;
+  template <class V> static ONEWARP_INLINE Uints bits(V v) { return (Uints)single(v); }
   template <class Real> static void put(uint8_t* p, Real v) { store(p, (float)v); }
 };
 
@@ -51,54 +51,73 @@ template <class Real> inline Real finished(const Finish<Real>& finish, Real v, i
   return saturate(v, finish.range.low, finish.range.high) * finish.scale[c] + finish.offset[c];
 }
 
-ONEWARP_INLINE Floats finished(const Finish<float>& finish, const float* values, int c) {
-  const Floats v = clamp(load_vector<Floats>(values), splat(finish.range.low), splat(finish.range.high));
+template <class Real>
+ONEWARP_INLINE typename VectorOf<Real>::type finished(const Finish<Real>& finish, const Real* values, int c) {
+  typedef typename VectorOf<Real>::type V;
+  const V v = clamp(load_vector<V>(values), splat(finish.range.low), splat(finish.range.high));
   return v * splat(finish.scale[c]) + splat(finish.offset[c]);
 }
 
-// The level of each lane, rounded half to even, in the low byte.
-ONEWARP_INLINE Uints level_bits(Floats v) {
-  return (Uints)(clamp(v, splat(0.0f), splat(255.0f)) + splat(12582912.0f)) & 0xffu;
+// The low 2 or 4 bytes of n lanes, n a multiple of kLanes.
+template <int size> ONEWARP_INLINE void store_bits(uint8_t* to, const uint32_t* bits, int n) {
+  if constexpr (size == 4) {
+    memcpy(to, bits, 4 * (size_t)n);
+  } else {
+    typedef uint16_t Packed __attribute__((vector_size(kLanes * 2)));
+    for (int k = 0; k < n; k += kLanes) {
+      const Packed packed = __builtin_convertvector(load_vector<Uints>(bits + k), Packed);
+      memcpy(to + 2 * k, &packed, sizeof(packed));
+    }
+  }
+}
+
+// uint8 of three or four channels: a pixel is made in a lane.
+template <int channels, class Real>
+inline void finish_bytes(const Finish<Real>& finish, int n, const Real* values, int stride, uint8_t* to) {
+  uint32_t pixel[kSpan];
+  for (int k = 0; k < n; k += kLanes) {
+    Uints bits{};
+#pragma GCC unroll 4
+    for (int c = 0; c < channels; ++c) bits |= ToUint8::bits(finished(finish, values + c * stride + k, c)) << 8 * c;
+    store_vector(pixel + k, bits);
+  }
+  if (channels == 4) {
+    memcpy(to, pixel, 4 * (size_t)n);
+    return;
+  }
+  int j = 0;
+#ifdef ONEWARP_BYTE_SHUFFLE
+  for (; j + 6 <= n; j += 4) {  // sixteen bytes are written for every twelve: what is too much is written over
+    Bytes16 bytes;
+    memcpy(&bytes, pixel + j, 16);
+    bytes = squeeze_rgb(bytes);
+    memcpy(to + 3 * j, &bytes, 16);
+  }
+#endif
+  for (; j < n; ++j) memcpy(to + 3 * j, pixel + j, 3);  // little endian: the first three bytes
 }
 
 // n pixels whose values follow each other without gaps at `to`: vectors for 3 and 4 channels.
 template <class To, class Real>
 inline void finish_packed(const Finish<Real>& finish, int channels, int n, const Real* values, int stride, uint8_t* to) {
-  int j = 0;
-  if constexpr (sizeof(Real) == 4 && To::kind == Dtype::float32) {
-    if (channels == 3) {
-      for (; j + kLanes <= n; j += kLanes)
-        store_interleaved3((float*)to + 3 * j, finished(finish, values + j, 0), finished(finish, values + stride + j, 1),
-                           finished(finish, values + 2 * stride + j, 2));
-    } else if (channels == 4) {
-      for (; j + kLanes <= n; j += kLanes)
-        store_interleaved4((float*)to + 4 * j, finished(finish, values + j, 0), finished(finish, values + stride + j, 1),
-                           finished(finish, values + 2 * stride + j, 2), finished(finish, values + 3 * stride + j, 3));
-    }
+  if constexpr (To::kind == Dtype::uint8) {
+    if (channels == 3) return finish_bytes<3>(finish, n, values, stride, to);
+    if (channels == 4) return finish_bytes<4>(finish, n, values, stride, to);
   }
-  if constexpr (sizeof(Real) == 4 && To::kind == Dtype::uint8) {
-    if (channels == 3 || channels == 4) {
-      uint32_t pixel[kSpan];
-      for (int k = 0; k < n; k += kLanes) {
-        Uints bits = level_bits(finished(finish, values + k, 0)) | level_bits(finished(finish, values + stride + k, 1)) << 8 |
-                     level_bits(finished(finish, values + 2 * stride + k, 2)) << 16;
-        if (channels == 4) bits |= level_bits(finished(finish, values + 3 * stride + k, 3)) << 24;
-        store_vector(pixel + k, bits);
+  int j = 0;
+  if (To::kind != Dtype::uint8 && (channels == 3 || channels == 4)) {
+    for (; j + kLanes <= n; j += kLanes) {
+      Uints lane[4];
+#pragma GCC unroll 3
+      for (int c = 0; c < 3; ++c) lane[c] = To::bits(finished(finish, values + c * stride + j, c));
+      uint32_t bits[4 * kLanes];
+      if (channels == 3) {
+        store_interleaved3(bits, lane[0], lane[1], lane[2]);
+        store_bits<To::size == 2 ? 2 : 4>(to + (ptrdiff_t)3 * j * To::size, bits, 3 * kLanes);
+      } else {
+        store_interleaved4(bits, lane[0], lane[1], lane[2], To::bits(finished(finish, values + 3 * stride + j, 3)));
+        store_bits<To::size == 2 ? 2 : 4>(to + (ptrdiff_t)4 * j * To::size, bits, 4 * kLanes);
       }
-      if (channels == 4) {
-        memcpy(to, pixel, 4 * (size_t)n);
-        return;
-      }
-#ifdef ONEWARP_BYTE_SHUFFLE
-      for (; j + 6 <= n; j += 4) {  // sixteen bytes are written for every twelve: what is too much is written over
-        Bytes16 bytes;
-        memcpy(&bytes, pixel + j, 16);
-        bytes = squeeze_rgb(bytes);
-        memcpy(to + 3 * j, &bytes, 16);
-      }
-#endif
-      for (; j < n; ++j) memcpy(to + 3 * j, pixel + j, 3);  // little endian: the first three bytes
-      return;
     }
   }
   for (; j < n; ++j)
@@ -110,7 +129,15 @@ inline void finish_packed(const Finish<Real>& finish, int channels, int n, const
 template <class To, class Real>
 inline void finish_plane(const Finish<Real>& finish, int c, int n, const Real* __restrict values, uint8_t* __restrict to, ptrdiff_t step) {
   if (step == To::size) {
-    for (int j = 0; j < n; ++j) To::put(to + j * To::size, finished(finish, values[j], c));
+    int j = 0;
+    if constexpr (To::kind == Dtype::float16) {
+      for (; j + kLanes <= n; j += kLanes) {
+        uint32_t bits[kLanes];
+        store_vector(bits, To::bits(finished(finish, values + j, c)));
+        store_bits<To::size>(to + j * To::size, bits, kLanes);
+      }
+    }
+    for (; j < n; ++j) To::put(to + j * To::size, finished(finish, values[j], c));
     return;
   }
   for (int j = 0; j < n; ++j) To::put(to + j * step, finished(finish, values[j], c));

@@ -55,6 +55,7 @@ const Kernels<float>& kernels(float) { return *kernel_set().single; }
 const Kernels<double>& kernels(double) { return *kernel_set().precise; }
 const FilterKernels& filter_kernels() { return *kernel_set().filters; }
 const ByteKernels& byte_kernels() { return *kernel_set().bytes; }
+NearestPixels nearest_pixels() { return kernel_set().nearest_pixels; }
 
 std::string isa() { return chosen().name; }
 

@@ -11,6 +11,7 @@
 #include "reduce.h"
 #include "sample.h"
 #include "smooth.h"
+#include "values.h"
 
 namespace onewarp {
 namespace {
@@ -49,20 +50,20 @@ Sampler<double> double_sampler(Sampling sampling, Dtype source, int channels, bo
   return by_channels<uint32_t, double>(sampling, channels, packed);
 }
 
-constexpr Kernels<float> single = {
+constexpr Kernels<float> for_floats = {
     float_sampler, colour_step<float>, observe<float>, erase_span<float>, finish_span<float>, reduce,
 };
-constexpr Kernels<double> precise = {
+constexpr Kernels<double> for_doubles = {
     double_sampler, colour_step<double>, observe<double>, erase_span<double>, finish_span<double>, reduce,
 };
 
-constexpr FilterKernels filters = {weighted_sum, normal_noise, kLanes};
+constexpr FilterKernels filters = {read_values, write_values, weighted_sum, add_noise, blend};
 constexpr ByteKernels bytes = {map_bytes, map_pixels, sum_pixels, count_pixels};
 
 }  // namespace
 
 #define ONEWARP_JOIN(a, b) a##b
 #define ONEWARP_NAME(isa) ONEWARP_JOIN(kernels_, isa)
-KernelSet ONEWARP_NAME(ONEWARP_ISA)() { return {&single, &precise, &filters, &bytes}; }
+KernelSet ONEWARP_NAME(ONEWARP_ISA)() { return {&for_floats, &for_doubles, &filters, &bytes, find_nearest}; }
 
 }  // namespace onewarp

@@ -21,12 +21,17 @@ template <class Real> struct Kernels {
   void (*reduce)(Dtype, const Image& source, int r, const Target&, const Part&);
 };
 
-// Of the filters; see smooth.h.
+// Of filters and of mixing; see smooth.h and values.h.
 struct FilterKernels {
+  void (*read)(Dtype, const uint8_t* from, int n, float* to);
+  void (*write)(Dtype, const float* from, int n, uint8_t* to);
   void (*weighted_sum)(const float* weights, int taps, const float* const* lines, int n, float* out);
-  void (*normal_noise)(const uint32_t* key, uint32_t block, int blocks, float* out);
-  int lanes;  // normal_noise writes whole multiples of 2 * lanes numbers
+  void (*add_noise)(const uint32_t* key, uint64_t first, float strength, float low, float high, int n, float* values);
+  void (*blend)(Dtype, int size, float share, const uint8_t* a, const uint8_t* b, ptrdiff_t n, uint8_t* out);
 };
+
+// Source pixels of a span under nearest sampling, -1 for the fill. The arrays have room for kSpan pixels.
+using NearestPixels = void (*)(const Geometry&, const Image&, Border, const Span&, int* x, int* y);
 
 // On uint8 rows of packed pixels; see bytes.h.
 struct ByteKernels {
@@ -42,6 +47,7 @@ struct KernelSet {
   const Kernels<double>* precise;
   const FilterKernels* filters;
   const ByteKernels* bytes;
+  NearestPixels nearest_pixels;
 };
 KernelSet kernels_plain();
 KernelSet kernels_avx2();
@@ -52,5 +58,6 @@ const Kernels<float>& kernels(float);
 const Kernels<double>& kernels(double);
 const FilterKernels& filter_kernels();
 const ByteKernels& byte_kernels();
+NearestPixels nearest_pixels();
 
 }  // namespace onewarp

@@ -1,25 +1,11 @@
 // Nearest sampling of elements of any kind: bytes are copied, never interpreted. For masks.
 #include "exact.h"
+#include "kernels.h"
 #include "parallel.h"
 #include "pass.h"
-#include "taps.h"
 
 namespace onewarp {
 namespace {
-
-// Source pixels of a span, -1 for the fill.
-void nearest_span(const Geometry& geometry, const Image& image, Border border, const Span& span, int* x, int* y) {
-  double px[kSpan], py[kSpan];
-  float unused[kSpan];
-  const int n = span.count();
-  locate(geometry, span, px, py);
-  split_plain(px, n, 1.0, 0.0, x, unused);
-  split_plain(py, n, 1.0, 0.0, y, unused);
-  for (int k = 0; k < n; ++k) {
-    x[k] = border_index(x[k], image.width, border);
-    y[k] = border_index(y[k], image.height, border);
-  }
-}
 
 template <class Element>
 void copy_image(const WarpParams& warp, int64_t row, Border border, Element fill, const Image& image, const Target& target) {
@@ -34,17 +20,19 @@ void copy_image(const WarpParams& warp, int64_t row, Border border, Element fill
     copy_exactly(image, steps, border, reinterpret_cast<const uint8_t*>(pixel.data()), static_cast<int>(bytes), target);
     return;
   }
+  const NearestPixels find = nearest_pixels();
   int x[kSpan], y[kSpan];
   for (int i = 0; i < target.height; ++i) {
     for (int j0 = 0; j0 < target.width; j0 += kSpan) {
       const int n = target.width - j0 < kSpan ? target.width - j0 : kSpan;
-      if (!identity) nearest_span(geometry, image, border, {i, j0, n, 1}, x, y);
-      for (int j = 0; j < n; ++j) {
+      if (!identity) find(geometry, image, border, {i, j0, n, 1}, x, y);
+      uint8_t* to = target.data + i * target.row + j0 * target.column;
+      for (int j = 0; j < n; ++j, to += target.column) {
         const int sx = identity ? j0 + j : x[j], sy = identity ? i : y[j];
-        const uint8_t* from = (sx | sy) < 0 ? nullptr : image.data + sy * image.row + sx * image.column;
-        uint8_t* to = target.data + i * target.row + (j0 + j) * target.column;
+        const bool outside = (sx | sy) < 0;
+        const uint8_t* from = image.data + (outside ? 0 : sy * image.row + sx * image.column);
         for (int c = 0; c < target.channels; ++c)
-          store(to + c * target.channel, from ? load<Element>(from + c * image.channel) : fill);
+          store(to + c * target.channel, outside ? fill : load<Element>(from + c * image.channel));
       }
     }
   }

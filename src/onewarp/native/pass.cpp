@@ -6,6 +6,7 @@
 
 #include "colouring.h"
 #include "exact.h"
+#include "holes.h"
 #include "kernels.h"
 #include "parallel.h"
 #include "pointwise.h"
@@ -55,7 +56,8 @@ template <class Real> class Worker {
         colouring_(settings, params, range_, batch.in),
         scale_(settings.scale.begin(), settings.scale.end()),
         offset_(settings.offset.begin(), settings.offset.end()),
-        span_(static_cast<size_t>(kSpan) * settings.channels) {
+        span_(static_cast<size_t>(kSpan) * settings.channels),
+        holes_(settings.erase.size()) {
     finish_ = {range_, scale_.data(), offset_.data(), batch.out};
     // A float image may hold values outside its range, which a pass saturates: its values have to be looked at.
     plain_ = batch.in != Dtype::float32 && std::all_of(scale_.begin(), scale_.end(), [](Real v) { return v == 1; }) &&
@@ -75,7 +77,7 @@ template <class Real> class Worker {
     const Target& target = batch_.targets[item];
     warping_.prepare(batch_.images[item], row, target.height, target.width);
     colouring_.prepare(row);
-    prepare_erase(row);
+    prepare_erase(row, target);
 
     if (run_bytes(item)) return;
     bool observed = false;
@@ -105,12 +107,12 @@ template <class Real> class Worker {
     const bool whole = params_.warp.matrices == nullptr;  // the frame is the image: its statistics are those of the image
     if (coloured && (batch_.in != Dtype::uint8 || !whole || !colouring_.by_level())) return false;
     for (const EraseStep<Real>& step : erase_)
-      if (!step.fill || !step.rects) return false;
+      if (!step.fill) return false;
     if (coloured)
       look_up(image, target);
     else
       copy_exactly(image, *steps, settings_.border, pixel_of(settings_.fill, fill_pixel_), static_cast<int>(pixel), target);
-    for (size_t k = 0; k < settings_.erase.size(); ++k) write_rects(k, item, target);
+    for (const EraseStep<Real>& step : erase_) write_rects(step, target);
     return true;
   }
 
@@ -133,16 +135,18 @@ template <class Real> class Worker {
     }
   }
 
-  void write_rects(size_t k, int64_t item, const Target& target) {
-    const EraseParams& params = params_.erase[k];
-    const int64_t row = batch_.start + item;
-    if (!params.active[row]) return;
-    const uint8_t* fill = pixel_of(settings_.erase[k].fill, rect_pixel_);
-    const int32_t* rect = static_cast<const int32_t*>(params.data) + 4 * row * params.count;
-    for (int n = 0; n < params.count; ++n, rect += 4) {
+  void write_rects(const EraseStep<Real>& step, const Target& target) {
+    const ptrdiff_t bytes = target.column;
+    const uint8_t* fill = pixel_of(settings_.erase[step.index].fill, rect_pixel_);
+    filled_.resize(static_cast<size_t>(bytes) * target.width);  // a row of it
+    for (int j = 0; j < target.width; ++j) std::memcpy(filled_.data() + j * bytes, fill, bytes);
+    for (int k = 0; k < step.count; ++k) {
+      const int32_t* rect = step.rects + 4 * static_cast<ptrdiff_t>(k);
       const int left = std::max(rect[1], 0), right = std::min(rect[3], target.width);
+      if (left >= right) continue;
       for (int i = std::max(rect[0], 0); i < std::min(rect[2], target.height); ++i)
-        for (int j = left; j < right; ++j) std::memcpy(target.data + i * target.row + j * target.column, fill, target.column);
+        if (!step.rows || step.rows[i])
+          std::memcpy(target.data + i * target.row + left * bytes, filled_.data(), bytes * (right - left));
     }
   }
 
@@ -194,21 +198,23 @@ template <class Real> class Worker {
     return settings_.low <= 0 && settings_.high >= (batch_.in == Dtype::uint8 ? 255.0 : 65535.0);
   }
 
-  void prepare_erase(int64_t row) {
+  void prepare_erase(int64_t row, const Target& target) {
     erase_.clear();
     for (size_t k = 0; k < settings_.erase.size(); ++k) {
       const EraseParams& params = params_.erase[k];
-      if (!params.active[row] || (settings_.erase[k].rects && params.count == 0)) continue;
+      if (!params.active[row]) continue;
       EraseStep<Real> step{};
-      if (settings_.erase[k].rects)
+      if (settings_.erase[k].rects) {
         step.rects = static_cast<const int32_t*>(params.data) + 4 * row * params.count;
-      else
-        step.grid = static_cast<const float*>(params.data) + 6 * row;
-      step.count = params.count;
+        step.count = params.count;
+      } else {
+        holes_[k].lay_grid(static_cast<const float*>(params.data) + 6 * row, target.height, target.width);
+        holes_[k].give(step);
+      }
       step.fill = fills_[k].empty() ? nullptr : fills_[k].data();
       step.key = params.keys ? params.keys + 2 * row : nullptr;
       step.index = static_cast<uint32_t>(k);
-      erase_.push_back(step);
+      if (step.count > 0) erase_.push_back(step);
     }
   }
 
@@ -230,7 +236,8 @@ template <class Real> class Worker {
   std::vector<EraseStep<Real>> erase_;
   Finish<Real> finish_{};
   bool plain_ = false;               // the pass only moves and saturates
-  std::vector<uint8_t> fill_pixel_, rect_pixel_, tables_;
+  std::vector<Holes> holes_;         // one for each erase op
+  std::vector<uint8_t> fill_pixel_, rect_pixel_, filled_, tables_;
   std::unique_ptr<Levels<Real>> levels_;
 };
 

@@ -7,6 +7,10 @@
 namespace onewarp {
 namespace {
 
+// What sums are added up in before they are kept as Sum: uint16 is left to the end.
+template <class Sum> struct Adder { typedef Sum type; };
+template <> struct Adder<uint16_t> { typedef uint32_t type; };
+
 template <class T, class Sum, class To>
 void reduce_block(const Image& source, int r, const Target& target, const Part& part, double unit) {
   for (int i = part.top; i < part.bottom; ++i) {
@@ -26,9 +30,9 @@ void reduce_block(const Image& source, int r, const Target& target, const Part& 
 }
 
 // Sums of r neighbouring pixels of C values: `line` [n * r * C] -> `to` [n * C].
-template <int C, int r> void add_neighbours(const uint16_t* line, int n, uint8_t* to) {
+template <class To, int C, int r, class Sum> void add_neighbours(const Sum* line, int n, Sum unit, uint8_t* to) {
   int j = 0;
-  if (C == 3) {
+  if constexpr (C == 3 && sizeof(Sum) == 2) {
     // Four values at a time in one word; none can carry into the next. The fourth is written over by the next pixel.
     for (; j + 1 < n; ++j) {
       uint64_t sum = 0;
@@ -38,55 +42,61 @@ template <int C, int r> void add_neighbours(const uint16_t* line, int n, uint8_t
   }
   for (; j < n; ++j) {
     for (int c = 0; c < C; ++c) {
-      uint32_t sum = 0;
-      for (int t = 0; t < r; ++t) sum += line[(j * r + t) * C + c];
-      store(to + 2 * (j * C + c), (uint16_t)sum);
+      Sum sum = 0;
+      for (int t = 0; t < r; ++t) sum = (Sum)(sum + line[(j * r + t) * C + c]);
+      store(to + (j * C + c) * sizeof(To), sizeof(Sum) == 8 ? (To)(sum * unit) : (To)sum);
     }
   }
 }
 
-// Packed uint8 images: rows are added first, in vectors, a stretch at a time; then neighbours within the row.
-template <int C, int r> void reduce_packed(const Image& source, const Target& target, const Part& part) {
+// Packed images: rows are added first, in vectors, a stretch at a time; then neighbours within the row.
+template <class T, class Sum, class To, int C, int r>
+void reduce_packed(const Image& source, const Target& target, const Part& part, double unit) {
   constexpr int kPixels = 64;  // of the result
-  uint16_t line[kPixels * r * C + 4];
+  Sum line[kPixels * r * C + 4];
   const int whole_rows = source.height / r, whole_columns = source.width / r;
   const int bottom = part.bottom < whole_rows ? part.bottom : whole_rows;
   const int right = part.right < whole_columns ? part.right : whole_columns;
   for (int i = part.top; i < bottom; ++i) {
     for (int j = part.left; j < right; j += kPixels) {
       const int n = right - j < kPixels ? right - j : kPixels, values = n * r * C;
-      const uint8_t* from = source.data + (ptrdiff_t)i * r * source.row + (ptrdiff_t)j * r * C;
+      const uint8_t* from = source.data + (ptrdiff_t)i * r * source.row + (ptrdiff_t)j * r * C * (ptrdiff_t)sizeof(T);
       for (int k = 0; k < values; ++k) {
-        int sum = 0;
-        for (int t = 0; t < r; ++t) sum += from[t * source.row + k];
-        line[k] = (uint16_t)sum;
+        typename Adder<Sum>::type sum = 0;
+        for (int t = 0; t < r; ++t) sum += load<T>(from + t * source.row + k * (ptrdiff_t)sizeof(T));
+        line[k] = (Sum)sum;
       }
-      add_neighbours<C, r>(line, n, target.data + i * target.row + j * target.column);
+      add_neighbours<To, C, r>(line, n, (Sum)unit, target.data + i * target.row + j * target.column);
     }
   }
+  typedef typename Adder<Sum>::type Total;
   if (part.bottom > bottom)
-    reduce_block<uint8_t, uint32_t, uint16_t>(source, r, target, {bottom > part.top ? bottom : part.top, part.bottom, part.left, part.right}, 1.0);
+    reduce_block<T, Total, To>(source, r, target, {bottom > part.top ? bottom : part.top, part.bottom, part.left, part.right}, unit);
   if (part.right > right)
-    reduce_block<uint8_t, uint32_t, uint16_t>(source, r, target, {part.top, part.bottom, right > part.left ? right : part.left, part.right}, 1.0);
+    reduce_block<T, Total, To>(source, r, target, {part.top, part.bottom, right > part.left ? right : part.left, part.right}, unit);
 }
 
-template <int C> void reduce_packed(const Image& source, int r, const Target& target, const Part& part) {
-  if (r == 2) return reduce_packed<C, 2>(source, target, part);
-  if (r == 4) return reduce_packed<C, 4>(source, target, part);
-  return reduce_packed<C, 8>(source, target, part);
+template <class T, class Sum, class To, int C>
+void reduce_packed(const Image& source, int r, const Target& target, const Part& part, double unit) {
+  if (r == 2) return reduce_packed<T, Sum, To, C, 2>(source, target, part, unit);
+  if (r == 4) return reduce_packed<T, Sum, To, C, 4>(source, target, part, unit);
+  return reduce_packed<T, Sum, To, C, 8>(source, target, part, unit);
+}
+
+template <class T, class Sum, class To>
+void reduce_as(const Image& source, int r, const Target& target, const Part& part, double unit) {
+  const bool packed = source.channel == sizeof(T) && source.column == source.channels * (ptrdiff_t)sizeof(T);
+  if (packed && source.channels == 1) return reduce_packed<T, Sum, To, 1>(source, r, target, part, unit);
+  if (packed && source.channels == 3) return reduce_packed<T, Sum, To, 3>(source, r, target, part, unit);
+  if (packed && source.channels == 4) return reduce_packed<T, Sum, To, 4>(source, r, target, part, unit);
+  reduce_block<T, typename Adder<Sum>::type, To>(source, r, target, part, unit);
 }
 
 // Fills the part of `target` that will be read.
 inline void reduce(Dtype dtype, const Image& source, int r, const Target& target, const Part& part) {
-  if (dtype == Dtype::uint8) {
-    const bool packed = source.channel == 1 && source.column == source.channels;
-    if (packed && source.channels == 1) return reduce_packed<1>(source, r, target, part);
-    if (packed && source.channels == 3) return reduce_packed<3>(source, r, target, part);
-    if (packed && source.channels == 4) return reduce_packed<4>(source, r, target, part);
-    return reduce_block<uint8_t, uint32_t, uint16_t>(source, r, target, part, 1.0);
-  }
-  if (dtype == Dtype::uint16) return reduce_block<uint16_t, uint32_t, uint32_t>(source, r, target, part, 1.0);
-  return reduce_block<float, double, float>(source, r, target, part, 1.0 / (r * r));
+  if (dtype == Dtype::uint8) return reduce_as<uint8_t, uint16_t, uint16_t>(source, r, target, part, 1.0);
+  if (dtype == Dtype::uint16) return reduce_as<uint16_t, uint32_t, uint32_t>(source, r, target, part, 1.0);
+  return reduce_as<float, double, float>(source, r, target, part, 1.0 / (r * r));
 }
 
 }  // namespace

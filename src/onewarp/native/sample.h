@@ -1,8 +1,7 @@
 // Samplers: a span of warped pixels, planar, in image units.
 //
-// For uint8, its box sums (uint16) and float32 images of 1 to 4 packed channels they work in vectors: all bytes that a
-// pixel needs of a row come in one or a few loads of 8 bytes. C = 0 means any channel count and strides, pixel by pixel;
-// so do uint16 images, whose arithmetic is double.
+// Images of 1 to 4 packed channels go in vectors: all bytes that a pixel needs of a row come in one or a few loads of 8
+// bytes. C = 0 means any channel count and strides, pixel by pixel.
 #pragma once
 
 #include "simd.h"
@@ -27,6 +26,9 @@ inline Real tap(const Reader<T, C>& reader, const Warp<Real>& warp, int y, int x
   return (y | x) < 0 ? warp.fill[c] : (Real)reader.at(reader.pixel(y, x), c);
 }
 
+template <class A, class B> struct Same { static constexpr bool value = false; };
+template <class A> struct Same<A, A> { static constexpr bool value = true; };
+
 // K neighbouring pixels of C values, for each lane at base + offset: loaded once, then taken apart.
 template <int K, int C, class T> struct Run {
   static constexpr int bytes = K * C * (int)sizeof(T), rest = bytes % 8;
@@ -44,12 +46,16 @@ template <int K, int C, class T> struct Run {
     }
   }
   // Value e of the run, e = pixel * C + channel; a constant wherever this is called.
-  ONEWARP_INLINE Floats value(int e) const {
+  template <class Real> ONEWARP_INLINE typename VectorOf<Real>::type value(int e) const {
     const int byte = e * (int)sizeof(T), shift = byte % 4 * 8;
     const Uints word = byte % 8 < 4 ? low[byte / 8] : high[byte / 8];
-    if (sizeof(T) == 4) return (Floats)word;
-    const uint32_t mask = sizeof(T) == 1 ? 0xffu : 0xffffu;
-    return to_floats(shift + 8 * (int)sizeof(T) == 32 ? word >> shift : (word >> shift) & mask);
+    if constexpr (Same<T, float>::value) {
+      return (Floats)word;
+    } else {
+      if (sizeof(T) == 4) return VectorOf<Real>::from(word);
+      const uint32_t mask = sizeof(T) == 1 ? 0xffu : 0xffffu;
+      return VectorOf<Real>::from(shift + 8 * (int)sizeof(T) == 32 ? word >> shift : (word >> shift) & mask);
+    }
   }
 };
 
@@ -88,10 +94,11 @@ inline void bilinear_pixel(const Warp<Real>& warp, const Taps<Real>& taps, int k
 }
 
 // A vector of pixels. With kFilled some taps lie outside a constant border: they are replaced, not branched on.
-template <class T, int C, int care>
-ONEWARP_INLINE void bilinear_vector(const Warp<float>& warp, const Taps<float>& taps, int k, float* out, int stride) {
+template <class T, int C, int care, class Real>
+ONEWARP_INLINE void bilinear_vector(const Warp<Real>& warp, const Taps<Real>& taps, int k, Real* out, int stride) {
+  typedef typename VectorOf<Real>::type V;
   const Run<2, C, T> top(warp.source.data, taps.offset + k), bottom(warp.source.data + warp.source.row, taps.offset + k);
-  const Floats fx = load_vector<Floats>(taps.fx + k), fy = load_vector<Floats>(taps.fy + k);
+  const V fx = load_vector<V>(taps.fx + k), fy = load_vector<V>(taps.fy + k);
   Ints x0{}, x1{}, y0{}, y1{};
   if (care == kFilled) {
     x0 = loaded_at(taps.x + k, 0, warp.source.width - 2);
@@ -101,12 +108,13 @@ ONEWARP_INLINE void bilinear_vector(const Warp<float>& warp, const Taps<float>& 
   }
 #pragma GCC unroll 4
   for (int c = 0; c < C; ++c) {
-    Floats a = top.value(c), b = top.value(C + c), d = bottom.value(c), e = bottom.value(C + c);
+    V a = top.template value<Real>(c), b = top.template value<Real>(C + c);
+    V d = bottom.template value<Real>(c), e = bottom.template value<Real>(C + c);
     if (care == kFilled) {
-      const Floats fill = splat(warp.fill[c]);
-      const Floats a0 = a, b0 = b, d0 = d, e0 = e;
-      const Floats top0 = select(x0 == 0, a0, select(x0 == 1, b0, fill)), top1 = select(x1 == 0, a0, select(x1 == 1, b0, fill));
-      const Floats low0 = select(x0 == 0, d0, select(x0 == 1, e0, fill)), low1 = select(x1 == 0, d0, select(x1 == 1, e0, fill));
+      const V fill = splat(warp.fill[c]);
+      const V a0 = a, b0 = b, d0 = d, e0 = e;
+      const V top0 = select(x0 == 0, a0, select(x0 == 1, b0, fill)), top1 = select(x1 == 0, a0, select(x1 == 1, b0, fill));
+      const V low0 = select(x0 == 0, d0, select(x0 == 1, e0, fill)), low1 = select(x1 == 0, d0, select(x1 == 1, e0, fill));
       a = select(y0 == 0, top0, select(y0 == 1, low0, fill));
       b = select(y0 == 0, top1, select(y0 == 1, low1, fill));
       d = select(y1 == 0, top0, select(y1 == 1, low0, fill));
@@ -117,7 +125,7 @@ ONEWARP_INLINE void bilinear_vector(const Warp<float>& warp, const Taps<float>& 
 }
 
 template <class T, int C, class Real> void sample_bilinear(const Warp<Real>& warp, const Span& span, Real* out, int stride) {
-  constexpr bool vectors = sizeof(Real) == 4 && C > 0;
+  constexpr bool vectors = C > 0;
   Taps<Real> taps;
   const int n = span.count();
   find_taps(warp, span, 0.5, true, taps);
@@ -139,7 +147,7 @@ template <class T, int C, class Real> void sample_bilinear(const Warp<Real>& war
 }
 
 template <class T, int C, class Real> void sample_nearest(const Warp<Real>& warp, const Span& span, Real* out, int stride) {
-  constexpr bool vectors = sizeof(Real) == 4 && C > 0;
+  constexpr bool vectors = C > 0;
   double px[kSpan], py[kSpan];
   Taps<Real> taps;
   const int n = span.count();
@@ -166,7 +174,7 @@ template <class T, int C, class Real> void sample_nearest(const Warp<Real>& warp
                            (loaded_at(taps.y + k, 0, warp.source.height - 1) == 0);
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c)
-          store_vector(out + c * stride + k, select(there, pixel.value(c), splat(warp.fill[c])) * splat(warp.unit));
+          store_vector(out + c * stride + k, select(there, pixel.template value<Real>(c), splat(warp.fill[c])) * splat(warp.unit));
         continue;
       }
     }
@@ -212,17 +220,18 @@ inline void bicubic_pixel(const Warp<Real>& warp, const Taps<Real>& taps, int k,
   }
 }
 
-template <class T, int C>
-ONEWARP_INLINE void bicubic_vector(const Warp<float>& warp, const Taps<float>& taps, int k, float* out, int stride) {
-  const Floats t = load_vector<Floats>(taps.fx + k), u = load_vector<Floats>(taps.fy + k);
-  const Cubic<Floats> along_x(t, 0.5f), along_y(u, 0.5f);
-  Floats lines[C][4];
+template <class T, int C, class Real>
+ONEWARP_INLINE void bicubic_vector(const Warp<Real>& warp, const Taps<Real>& taps, int k, Real* out, int stride) {
+  typedef typename VectorOf<Real>::type V;
+  const Cubic<V> along_x(load_vector<V>(taps.fx + k), (Real)0.5), along_y(load_vector<V>(taps.fy + k), (Real)0.5);
+  V lines[C][4];
 #pragma GCC unroll 4
   for (int r = 0; r < 4; ++r) {
     const Run<4, C, T> row(warp.source.data + r * warp.source.row, taps.offset + k);
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) {
-      const Floats values[4] = {row.value(c), row.value(C + c), row.value(2 * C + c), row.value(3 * C + c)};
+      const V values[4] = {row.template value<Real>(c), row.template value<Real>(C + c), row.template value<Real>(2 * C + c),
+                           row.template value<Real>(3 * C + c)};
       lines[c][r] = along_x(values);
     }
   }
@@ -231,7 +240,7 @@ ONEWARP_INLINE void bicubic_vector(const Warp<float>& warp, const Taps<float>& t
 }
 
 template <class T, int C, class Real> void sample_bicubic(const Warp<Real>& warp, const Span& span, Real* out, int stride) {
-  constexpr bool vectors = sizeof(Real) == 4 && C > 0;
+  constexpr bool vectors = C > 0;
   Taps<Real> taps;
   const int n = span.count();
   find_taps(warp, span, 0.5, false, taps);

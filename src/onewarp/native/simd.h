@@ -26,6 +26,9 @@ typedef float Floats __attribute__((vector_size(kVector)));
 typedef int32_t Ints __attribute__((vector_size(kVector)));
 typedef uint32_t Uints __attribute__((vector_size(kVector)));
 typedef uint64_t Longs __attribute__((vector_size(kVector)));
+typedef double Doubles __attribute__((vector_size(kVector)));
+typedef float HalfFloats __attribute__((vector_size(kVector / 2)));
+typedef int32_t HalfInts __attribute__((vector_size(kVector / 2)));
 
 #define ONEWARP_INLINE inline __attribute__((always_inline))
 
@@ -52,6 +55,19 @@ template <int... I> struct MakeSeq<0, I...> {
 };
 typedef typename MakeSeq<kLanes>::type Lanes;
 typedef typename MakeSeq<kLanes / 2>::type HalfLanes;
+
+// Whether any lane of a mask is set.
+ONEWARP_INLINE bool any(Ints mask) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_epi8((__m256i)mask) != 0;
+#else
+  int32_t found = 0;
+  for (int lane = 0; lane < kLanes; ++lane) found |= mask[lane];
+  return found != 0;
+#endif
+}
 
 // An offset in a register of its own. The asm hides from the compiler that offsets lie side by side in memory: it would
 // load them as a vector, only to take that apart again.
@@ -85,6 +101,59 @@ ONEWARP_INLINE void gather64(const uint8_t* base, const int32_t* offset, Uints* 
   *low = evens((Uints)a, (Uints)b, Lanes());
   *high = odds((Uints)a, (Uints)b, Lanes());
 }
+
+template <class Half, class V, int... I> ONEWARP_INLINE Half lower_half(V v, Seq<I...>) {
+  return __builtin_shufflevector(v, v, I...);
+}
+template <class Half, class V, int... I> ONEWARP_INLINE Half upper_half(V v, Seq<I...>) {
+  return __builtin_shufflevector(v, v, (kLanes / 2 + I)...);
+}
+template <class V, class Half, int... I> ONEWARP_INLINE V joined(Half low, Half high, Seq<I...>) {
+  return __builtin_shufflevector(low, high, I...);
+}
+
+// As many doubles as there are lanes, for what a float cannot hold: coordinates, and the levels of uint16.
+struct Wide {
+  Doubles low, high;
+};
+ONEWARP_INLINE Wide operator+(Wide a, Wide b) { return {a.low + b.low, a.high + b.high}; }
+ONEWARP_INLINE Wide operator-(Wide a, Wide b) { return {a.low - b.low, a.high - b.high}; }
+ONEWARP_INLINE Wide operator*(Wide a, Wide b) { return {a.low * b.low, a.high * b.high}; }
+ONEWARP_INLINE Wide operator+(Wide a, double b) { return {a.low + b, a.high + b}; }
+ONEWARP_INLINE Wide operator-(Wide a, double b) { return {a.low - b, a.high - b}; }
+ONEWARP_INLINE Wide operator*(double a, Wide b) { return {a * b.low, a * b.high}; }
+ONEWARP_INLINE Wide splat(double v) { return {v - Doubles{}, v - Doubles{}}; }
+ONEWARP_INLINE Wide select(Ints mask, Wide yes, Wide no) {
+  typedef int64_t Mask __attribute__((vector_size(kVector)));
+  const Mask low = __builtin_convertvector(lower_half<HalfInts>(mask, HalfLanes()), Mask);
+  const Mask high = __builtin_convertvector(upper_half<HalfInts>(mask, HalfLanes()), Mask);
+  return {low ? yes.low : no.low, high ? yes.high : no.high};
+}
+ONEWARP_INLINE Wide clamp(Wide v, Wide low, Wide high) {
+  v = {v.low > low.low ? v.low : low.low, v.high > low.high ? v.high : low.high};
+  return {v.low < high.low ? v.low : high.low, v.high < high.high ? v.high : high.high};
+}
+ONEWARP_INLINE Wide widen(Floats v) {
+  return {__builtin_convertvector(lower_half<HalfFloats>(v, HalfLanes()), Doubles),
+          __builtin_convertvector(upper_half<HalfFloats>(v, HalfLanes()), Doubles)};
+}
+ONEWARP_INLINE Floats narrow(Wide v) {
+  return joined<Floats>(__builtin_convertvector(v.low, HalfFloats), __builtin_convertvector(v.high, HalfFloats), Lanes());
+}
+
+// The vector of kLanes numbers of type Real, and whole numbers below 2^31 as such.
+template <class Real> struct VectorOf;
+template <> struct VectorOf<float> {
+  typedef Floats type;
+  static ONEWARP_INLINE type from(Uints v) { return to_floats(v); }
+};
+template <> struct VectorOf<double> {
+  typedef Wide type;
+  static ONEWARP_INLINE type from(Uints v) {
+    return {__builtin_convertvector(lower_half<HalfInts>((Ints)v, HalfLanes()), Doubles),
+            __builtin_convertvector(upper_half<HalfInts>((Ints)v, HalfLanes()), Doubles)};
+  }
+};
 
 // Lane m of vector k of the interleaved r g b r g b ...: which channel and which pixel it holds.
 constexpr int rgb_channel(int k, int m) { return (k * kLanes + m) % 3; }

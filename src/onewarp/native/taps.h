@@ -101,6 +101,27 @@ template <class Real> inline void find_taps(const Warp<Real>& warp, const Span& 
   split_axis(py, n, warp.shrink, half, warp.source.height, border, taps.y, taps.fy);
 }
 
+// Source pixels of a span under nearest sampling, -1 for the fill.
+inline void find_nearest(const Geometry& geometry, const Image& image, Border border, const Span& span, int* x, int* y) {
+  double px[kSpan], py[kSpan];
+  float unused[kSpan];
+  const int n = span.count(), width = image.width, height = image.height;
+  locate(geometry, span, px, py);
+  split_plain(px, n, 1.0, 0.0, x, unused);
+  split_plain(py, n, 1.0, 0.0, y, unused);
+  if (border == Border::constant) {
+    for (int k = 0; k < n; ++k) {
+      x[k] = (unsigned)x[k] < (unsigned)width ? x[k] : -1;
+      y[k] = (unsigned)y[k] < (unsigned)height ? y[k] : -1;
+    }
+    return;
+  }
+  for (int k = 0; k < n; ++k) {
+    x[k] = border_index(x[k], width, border);
+    y[k] = border_index(y[k], height, border);
+  }
+}
+
 // Fills `taps` from `x`, `y`, `fx`, `fy`: offsets of the first of `run` x `run` taps, and the care they need. `read` is the
 // number of bytes that are loaded at an offset, in each of the `run` rows.
 template <class Real>

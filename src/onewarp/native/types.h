@@ -97,9 +97,9 @@ template <class Real> struct Statistics {
 
 // One erase op of one sample.
 template <class Real> struct EraseStep {
-  const int32_t* rects;  // [count][4]: y0, x0, y1, x1, half-open; null for a grid
+  const int32_t* rects;  // [count][4]: y0, x0, y1, x1, half-open
   int count;
-  const float* grid;     // [6]: unit_h, unit_w, hole_h, hole_w, offset_y, offset_x
+  const uint8_t* rows;   // null, or one flag for each row of the frame: 0 where nothing is erased
   const Real* fill;      // [C] image units; null for noise
   const uint32_t* key;   // [2], noise only
   uint32_t index;        // of the op among the erase ops: the high word of the noise counter
