@@ -147,5 +147,5 @@ def test_fields_of_every_shape(rng, dtype):
 
 
 def test_the_module_offers_what_it_should():
-    for name in ("Pass", "nearest", "gaussian_blur", "gaussian_noise", "threefry2x32"):
+    for name in ("Pass", "nearest", "gaussian_blur", "gaussian_noise", "mix", "threefry2x32"):
         assert hasattr(native, name), name

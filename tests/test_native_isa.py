@@ -44,6 +44,20 @@ for channels in (1, 3, 4):
     print("blur", channels, crc(out.tobytes()))
     native.gaussian_noise(images, out, np.float32([0.1]), np.uint32([[3, 4]]), on, 0.0, 255.0, 0, 1)
     print("noise", channels, crc(out.tobytes()))
+    keys, grid = np.uint32([[5, 6]]), np.float32([[9, 8, 5, 4, 0, 3]])
+    for dtype in ("uint8", "uint16", "float32", "float16"):
+        some = np.repeat((images.astype(np.float32) / 7).astype(dtype), 2, 0)
+        some[1] = some[0, ::-1]
+        mixed = np.empty_like(some)
+        native.mix(some, mixed, np.float32([0.3, 0.8]), np.int32([1, 0]), 1)
+        print("mix", dtype, channels, crc(mixed.tobytes()))
+        s = setup(channels, "uint8", erase=[("grid", None)], scale=[0.5] * channels)
+        print("out", dtype, channels, crc(run(s, call(images, (61, 67), s, dtype, erase=[(grid, on, keys)])).tobytes()))
+    matrices, fields = np.float32([[np.eye(3)] * 2]), [np.float32(rng.normal(0, 3, (1, 5, 4, 2)))]
+    for dtype in ("uint8", "uint16", "float32"):
+        s, some = setup(channels, dtype, fill_mode="reflect"), (images / 255 if dtype == "float32" else images)
+        c = call(some.astype(dtype), (61, 67), s, matrices=matrices, fields=fields, frames=np.float32([[[61, 67]]]))
+        print("field", dtype, channels, crc(run(s, c).tobytes()))
 print(native.isa(), file=sys.stderr)
 """
 

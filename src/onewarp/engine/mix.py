@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from onewarp import _native
 from onewarp.boxes import from_corners, to_corners
 from onewarp.draw import partners
 from onewarp.errors import InputError
@@ -20,7 +21,13 @@ def as_given(values: np.ndarray, given: np.ndarray) -> np.ndarray:
 
 
 def mix(
-    plan: Plan, params: Params, batch: dict[str, Any], box_format: str, num_classes: int | None, valid: int
+    plan: Plan,
+    params: Params,
+    batch: dict[str, Any],
+    box_format: str,
+    num_classes: int | None,
+    valid: int,
+    threads: int = 1,
 ) -> None:
     """Replace the entries of `batch` by mixed ones; the arrays themselves are not written to.
 
@@ -37,7 +44,7 @@ def mix(
         other = partners(arrays[f"{number}.partner"].astype(np.float64), valid).astype(np.int64)
         fires = arrays[f"{number}.active"].astype(bool)
         rect = arrays.get(f"{number}.rect")
-        batch["images"] = _mix_pixels(batch["images"], other, weight, rect, plan)
+        batch["images"] = _mix_pixels(batch["images"], other, weight, rect, plan, threads)
         if "segmentation_masks" in batch:
             batch["segmentation_masks"] = _mix_masks(batch["segmentation_masks"], other, weight, rect)
         for role in ("labels", "sample_weight"):
@@ -67,34 +74,32 @@ def _float_labels(plan: Plan, labels: np.ndarray, num_classes: int | None) -> np
     return np.asarray(one_hot(flat, num_classes, np))
 
 
-def _inside(rect: np.ndarray, height: int, width: int) -> np.ndarray:
-    """[n, h, w] booleans: the pixel lies in the rectangle."""
-    y, x = np.arange(height), np.arange(width)
-    rows = (y >= rect[:, 0:1]) & (y < rect[:, 2:3])
-    columns = (x >= rect[:, 1:2]) & (x < rect[:, 3:4])
-    return rows[:, :, None] & columns[:, None, :]
+def _pasted(own: np.ndarray, other: np.ndarray, rect: np.ndarray, first: int) -> np.ndarray:
+    """A copy of `own` [n, ...] with each one's rectangle from its partner; rows are axis `first`, columns the next."""
+    result = own.copy()
+    for i, (top, left, bottom, right) in enumerate(rect.tolist()):
+        place = (*(slice(None),) * (first - 1), slice(top, bottom), slice(left, right))
+        result[i][place] = own[other[i]][place]
+    return result
 
 
 def _mix_pixels(
-    images: np.ndarray, other: np.ndarray, weight: np.ndarray, rect: np.ndarray | None, plan: Plan
+    images: np.ndarray, other: np.ndarray, weight: np.ndarray, rect: np.ndarray | None, plan: Plan, threads: int
 ) -> np.ndarray:
     if rect is not None:
-        inside = _inside(rect, *plan.size)
-        inside = inside[:, None] if plan.settings.data_format == "channels_first" else inside[..., None]
-        return np.asarray(np.where(inside, images[other], images))
-    share = weight.reshape(-1, 1, 1, 1).astype(np.float32)
-    mixed = share * images + (1 - share) * images[other]
-    return np.asarray((np.rint(mixed) if images.dtype.kind in "iu" else mixed).astype(images.dtype))
+        return _pasted(images, other, rect, 2 if plan.settings.data_format == "channels_first" else 1)
+    result = np.empty_like(images)
+    _native.mix(images, result, weight.astype(np.float32), other.astype(np.int32), threads)
+    return result
 
 
 def _mix_masks(masks: np.ndarray, other: np.ndarray, weight: np.ndarray, rect: np.ndarray | None) -> np.ndarray:
     if rect is not None:
-        inside = _inside(rect, *masks.shape[1:3])
-        return np.where(inside if masks.ndim == 3 else inside[..., None], masks[other], masks)
-    share = weight.reshape(-1, *(1,) * (masks.ndim - 1))
+        return _pasted(masks, other, rect, 1)
     if masks.dtype.kind == "f":
+        share = weight.reshape(-1, *(1,) * (masks.ndim - 1))
         return np.asarray((share * masks + (1 - share) * masks[other]).astype(masks.dtype))
-    return np.where(share >= 0.5, masks, masks[other])
+    return np.asarray(masks[np.where(weight >= 0.5, np.arange(len(masks)), other)])
 
 
 def _mix_boxes(

@@ -46,7 +46,7 @@ def run(
     if "keypoints" in batch:
         result["keypoints"] = _keypoints(plan, params, np.asarray(batch["keypoints"]))
     if plan.mixes:
-        mix(plan, params, result, bounding_box_format, num_classes, valid or len(result["images"]))
+        mix(plan, params, result, bounding_box_format, num_classes, valid or len(result["images"]), threads)
     return result
 
 

@@ -12,6 +12,7 @@
 #include "draws.h"
 #include "filter.h"
 #include "isa.h"
+#include "mix.h"
 #include "random.h"
 
 namespace nb = nanobind;
@@ -217,6 +218,21 @@ void gaussian_noise(nb::object images, nb::object out, nb::object std, nb::objec
   run_noise({strength.data(), words.data(), flags.data(), static_cast<float>(low), static_cast<float>(high)}, arguments.batch);
 }
 
+void mix(nb::object images, nb::object out, nb::object share, nb::object partners, int threads) {
+  BatchArguments arguments(images, out, false, 0, threads);
+  arguments.require_images({Dtype::uint8, Dtype::uint16, Dtype::float16, Dtype::float32});
+  arguments.require_same_dtype();
+  arguments.require_same_size();
+  const Parameter<float> shares = read_float(share, "share", arguments.rows(), {});
+  const Parameter<int32_t> others = read_int32(partners, "partners", arguments.rows(), {});
+  for (int64_t k = 0; k < arguments.count(); ++k)
+    if (others.data()[k] < 0 || others.data()[k] >= arguments.count())
+      bad_value("partners[" + std::to_string(k) + "]: must be in [0, " + std::to_string(arguments.count()) + "), got " +
+                std::to_string(others.data()[k]));
+  const nb::gil_scoped_release release;
+  run_mix(shares.data(), others.data(), arguments.batch);
+}
+
 using Uint32Array = nb::ndarray<nb::numpy, uint32_t, nb::ndim<1>>;
 
 std::pair<Uint32Array, Uint32Array> threefry2x32(nb::object k0, nb::object k1, nb::object c0, nb::object c1) {
@@ -241,7 +257,7 @@ std::pair<Uint32Array, Uint32Array> threefry2x32(nb::object k0, nb::object k1, n
 }  // namespace
 
 NB_MODULE(_native, m) {
-  m.doc() = "Kernels of the host engine: warp, colour, erase and cast in one pass; nearest warp of masks; blur; noise.";
+  m.doc() = "Kernels of the host engine: warp, colour, erase and cast in one pass; nearest warp of masks; blur; noise; mixes.";
   nb::class_<Pass>(m, "Pass", "Warp, colour, erase and cast of a batch in one pass. Immutable; may be shared by threads.")
       .def(nb::init<int, const std::string&, const std::string&, std::vector<double>, double, double,
                     const std::vector<std::string>&, bool, const std::vector<EraseSpec>&, std::vector<double>,
@@ -261,6 +277,9 @@ NB_MODULE(_native, m) {
   m.def("gaussian_noise", &gaussian_noise, "images"_a, "out"_a, "std"_a, "keys"_a, "active"_a, "low"_a, "high"_a,
         "start"_a = 0, "threads"_a = 1,
         "Adds std * (high - low) * z, z standard normal, keyed per element by keys uint32 [N, 2]; saturates.");
+  m.def("mix", &mix, "images"_a, "out"_a, "share"_a, "partners"_a, "threads"_a = 1,
+        "Weighted means of images [n, H, W, C] (uint8, uint16, float16, float32) of one size with each other:\n"
+        "out[k] = share[k] * images[k] + (1 - share[k]) * images[partners[k]], in float32; integers are rounded.");
   m.def("isa", &isa, "The instruction set in use: avx512, avx2 or plain; ONEWARP_ISA forces one.");
   m.def("isas", &runnable_isas, "All instruction sets that this machine can run, best first.");
   m.def("threefry2x32", &threefry2x32, "k0"_a, "k1"_a, "c0"_a, "c1"_a,
