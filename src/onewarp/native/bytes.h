@@ -66,6 +66,44 @@ inline void map_pixels(const uint8_t* from, ptrdiff_t pixels, int channels, cons
     for (int c = 0; c < channels; ++c) to[k * channels + c] = tables[c * 256 + from[k * channels + c]];
 }
 
+#ifdef ONEWARP_BYTE_SHUFFLE
+// Byte `at` of as many whole pixels of B bytes as 16 hold, in reverse; they lie at the end of the 16.
+template <int B> constexpr int reversed_byte(int at) {
+  constexpr int pixels = 16 / B;
+  return at < pixels * B ? 16 - (at / B + 1) * B + at % B : 0;
+}
+template <int B, int... I> ONEWARP_INLINE Bytes16 reverse_some(Bytes16 v, Seq<I...>) {
+  return __builtin_shufflevector(v, v, reversed_byte<B>(I)...);
+}
+#endif
+
+// n pixels of B bytes in reverse.
+template <int B> void reverse_run(const uint8_t* from, ptrdiff_t n, uint8_t* to) {
+  ptrdiff_t j = 0;
+#ifdef ONEWARP_BYTE_SHUFFLE
+  // Where pixels do not fill 16 bytes, one byte before them is read and one after them written, which comes later.
+  constexpr int pixels = 16 / B;
+  for (; j + pixels < n; j += pixels) {
+    Bytes16 bytes;
+    memcpy(&bytes, from + (n - j) * B - 16, 16);
+    bytes = reverse_some<B>(bytes, MakeSeq<16>::type());
+    memcpy(to + j * B, &bytes, 16);
+  }
+#endif
+  for (; j < n; ++j) memcpy(to + j * B, from + (n - 1 - j) * B, B);
+}
+
+inline void reverse_pixels(const uint8_t* from, ptrdiff_t n, int bytes, uint8_t* to) {
+  switch (bytes) {
+    case 1: return reverse_run<1>(from, n, to);
+    case 2: return reverse_run<2>(from, n, to);
+    case 3: return reverse_run<3>(from, n, to);
+    case 4: return reverse_run<4>(from, n, to);
+    default:
+      for (ptrdiff_t j = 0; j < n; ++j) memcpy(to + j * bytes, from + (n - 1 - j) * bytes, (size_t)bytes);
+  }
+}
+
 // Adds the values of each channel: sums [C].
 inline void sum_pixels(const uint8_t* from, ptrdiff_t pixels, int channels, uint64_t* sums) {
   const ptrdiff_t n = pixels * channels;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "geometry.h"
+#include "kernels.h"
 
 namespace onewarp {
 namespace {
@@ -31,6 +32,10 @@ template <int B> inline void copy_run(const uint8_t* from, ptrdiff_t step, uint8
   const int size = B > 0 ? B : bytes;
   if (step == size) {
     memcpy(to, from, (size_t)n * size);
+    return;
+  }
+  if (step == -size) {
+    byte_kernels().reverse_pixels(from - (ptrdiff_t)(n - 1) * size, n, size, to);
     return;
   }
   for (int j = 0; j < n; ++j, from += step, to += size) memcpy(to, from, size);

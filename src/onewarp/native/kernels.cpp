@@ -58,7 +58,7 @@ constexpr Kernels<double> for_doubles = {
 };
 
 constexpr FilterKernels filters = {read_values, write_values, weighted_sum, add_noise, blend};
-constexpr ByteKernels bytes = {map_bytes, map_pixels, sum_pixels, count_pixels};
+constexpr ByteKernels bytes = {map_bytes, map_pixels, reverse_pixels, sum_pixels, count_pixels};
 
 }  // namespace
 
