@@ -109,12 +109,25 @@ inline void sum_pixels(const uint8_t* from, ptrdiff_t pixels, int channels, uint
   const ptrdiff_t n = pixels * channels;
   ptrdiff_t k = 0;
   if (channels == 1 || channels == 3) {
-    constexpr int kBlock = 192;  // a multiple of 3 and of the vectors' widths
+    // Three vectors hold whole pixels. Their even and odd bytes are added up as 16-bit numbers, 256 times at most.
+    typedef uint16_t Words __attribute__((vector_size(64)));
+    constexpr int kBlock = 3 * (int)sizeof(Words);
     while (n - k >= kBlock) {
-      uint16_t part[kBlock] = {};
-      for (int turn = 0; turn < 256 && n - k >= kBlock; ++turn, k += kBlock)
-        for (int b = 0; b < kBlock; ++b) part[b] = (uint16_t)(part[b] + from[k + b]);
-      for (int b = 0; b < kBlock; ++b) sums[b % channels] += part[b];
+      Words even[3] = {}, odd[3] = {};
+      for (int turn = 0; turn < 256 && n - k >= kBlock; ++turn, k += kBlock) {
+#pragma GCC unroll 3
+        for (int part = 0; part < 3; ++part) {
+          Words v;
+          memcpy(&v, from + k + part * sizeof(Words), sizeof(Words));
+          even[part] += v & 0xff;
+          odd[part] += v >> 8;
+        }
+      }
+      for (int b = 0; b < kBlock; b += 2) {  // little-endian: the even byte is the low one
+        const int part = b / (int)sizeof(Words), lane = b % (int)sizeof(Words) / 2;
+        sums[b % channels] += even[part][lane];
+        sums[(b + 1) % channels] += odd[part][lane];
+      }
     }
   }
   for (; k < n; ++k) sums[k % channels] += from[k];

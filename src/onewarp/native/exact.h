@@ -54,6 +54,17 @@ inline void columns_inside(int start, int step, int size, int width, int* first,
   if (high < *last) *last = high > 0 ? (int)high : 0;
 }
 
+// n times the pixel of `size` bytes: what is there is doubled until there is enough.
+inline void repeat_pixel(const uint8_t* pixel, int n, int size, uint8_t* to) {
+  if (n <= 0) return;
+  memcpy(to, pixel, size);
+  for (ptrdiff_t done = size, all = (ptrdiff_t)n * size; done < all;) {
+    const ptrdiff_t more = done < all - done ? done : all - done;
+    memcpy(to + done, to, more);
+    done += more;
+  }
+}
+
 // One row. `fill` is one pixel.
 template <int B>
 void copy_row(const Image& image, const Steps& steps, Border border, const uint8_t* fill, int i, int width, int bytes, uint8_t* to) {
@@ -64,10 +75,11 @@ void copy_row(const Image& image, const Steps& steps, Border border, const uint8
   columns_inside(y, steps.y_by_column, image.height, width, &first, &last);
   if (last < first) last = first;
   auto outside = [&](int from, int end) {
+    if (border == Border::constant) return repeat_pixel(fill, end - from, size, to + (ptrdiff_t)from * size);
     for (int j = from; j < end; ++j) {
       const int tx = border_index(x + j * steps.x_by_column, image.width, border);
       const int ty = border_index(y + j * steps.y_by_column, image.height, border);
-      memcpy(to + (ptrdiff_t)j * size, (tx | ty) < 0 ? fill : image.data + ty * image.row + tx * image.column, size);
+      memcpy(to + (ptrdiff_t)j * size, image.data + ty * image.row + tx * image.column, size);
     }
   };
   outside(0, first);
@@ -80,10 +92,27 @@ void copy_row(const Image& image, const Steps& steps, Border border, const uint8
   outside(last, width);
 }
 
+constexpr int kBand = 16;  // rows
+
+// Reads a byte of each line of rows [first, last), upwards in memory: that runs ahead by itself, going down does not.
+inline void read_ahead(const Image& image, int first, int last) {
+  unsigned seen = 0;
+  const int end = last < image.height ? last : image.height;
+  for (int y = first > 0 ? first : 0; y < end; ++y)
+    for (ptrdiff_t at = 0; at < image.width * image.column; at += 64) seen += image.data[y * image.row + at];
+  asm volatile("" : : "r"(seen));  // the reads are not left out
+}
+
 template <int B>
 void copy_rows(const Image& image, const Steps& steps, Border border, const uint8_t* fill, int bytes, const Target& target) {
-  for (int i = 0; i < target.height; ++i)
+  const bool mirrored = steps.y_by_row == -1 || steps.x_by_column == -1;
+  for (int i = 0; i < target.height; ++i) {
+    if (mirrored && i % kBand == 0) {
+      const int y = steps.y + i * steps.y_by_row;
+      read_ahead(image, steps.y_by_row > 0 ? y : y - kBand + 1, steps.y_by_row > 0 ? y + kBand : y + 1);
+    }
     copy_row<B>(image, steps, border, fill, i, target.width, bytes, target.data + i * target.row);
+  }
 }
 
 // Copies a whole image. Pixels of source and target are packed: `bytes` in a row, nothing between them.

@@ -48,7 +48,10 @@ template <class Real> class Levels {
   // Sums over the image of what its levels have become, as long as that is linear in the level.
   const double* means(const Image& image) {
     std::vector<uint64_t> totals(channels_);
-    for (int i = 0; i < image.height; ++i) byte_kernels().sum_pixels(image.data + i * image.row, image.width, channels_, totals.data());
+    const bool packed = image.row == static_cast<ptrdiff_t>(image.width) * channels_;  // then all of it is one long row
+    const int rows = packed ? 1 : image.height;
+    const ptrdiff_t columns = packed ? static_cast<ptrdiff_t>(image.height) * image.width : image.width;
+    for (int i = 0; i < rows; ++i) byte_kernels().sum_pixels(image.data + i * image.row, columns, channels_, totals.data());
     const double pixels = static_cast<double>(image.height) * image.width;
     for (int c = 0; c < channels_; ++c) {
       const double at0 = values_[c * kSpan], slope = (values_[c * kSpan + 255] - at0) / 255.0;
