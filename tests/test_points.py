@@ -92,9 +92,9 @@ def test_a_point_lands_on_the_pixel_that_the_image_shows(transforms) -> None:
 
 def test_a_wrong_point_would_be_found(monkeypatch) -> None:
     """The test above can fail: half a pixel to the right and down is too far when it is added to what is there."""
-    import onewarp.engine.run as run
+    import onewarp.engine.follow as follow
 
-    monkeypatch.setattr(run, "move_points", lambda points, stage, xp: move_points(points, stage, xp) + 0.5)
+    monkeypatch.setattr(follow, "move_points", lambda points, stage, xp: move_points(points, stage, xp) + 0.5)
     with pytest.raises(AssertionError):
         test_a_point_lands_on_the_pixel_that_the_image_shows(WARPS["rotation"])
 

@@ -214,7 +214,7 @@ WRONG = [
     ("transforms: [5]", "5 is not a transform; write its name, or 'Name: {argument: value}'"),
     ("transforms: [{Rotate: 5, Shear: 3}]", "is not a transform; write its name, or "),
     ("transforms: []\nfill_mode: mirror", "fill_mode must be one of 'constant', 'nearest', 'reflect', 'wrap'"),
-    ("transforms: []\ndtype: int8", "dtype must be one of uint8, uint16, float16, float32, or None"),
+    ("transforms: []\ndtype: int8", "dtype must be one of uint8, uint16, float16, bfloat16, float32, or None"),
     ("transforms: []\nantialias: often", "antialias must be True or False"),
     ("just a sentence", "a policy is a dictionary with a list 'transforms', got 'just a sentence'; write transforms: "),
     ("", "a policy is a dictionary with a list 'transforms', got None"),

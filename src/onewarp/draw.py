@@ -152,7 +152,7 @@ def _warp(stage: WarpStage, draw: Draw, height: Array, width: Array, n: int) -> 
     arrays["matrix"] = _along([_spread(m, n, xp) for m in matrices], xp)
     if frames:
         arrays["frames"] = _along(frames, xp)
-    if not stage.exact and plan.settings.antialias and plan.settings.interpolation != "nearest":
+    if len(stage.levels) > 1:
         projective = any(plan.transform(index).projective for index in stage.places)
         arrays["reduction"] = _spread(_reduction(matrices, projective, height, width, xp), n, xp, "int32")
     return arrays, height, width
@@ -272,7 +272,7 @@ def _mix(stage: MixStage, draw: Draw, n: int) -> dict[str, Array]:
 def partners(draws: Array, valid: int, xp: Any = np) -> Array:
     """[n] indices of the partners among the first `valid` samples, never the sample itself (unless it is alone)."""
     n = draws.shape[0]
-    own = constant(np.arange(n), xp)
+    own = xp.arange(n, dtype=float_dtype(xp))
     others = float(max(valid - 1, 1))
     return (own + 1.0 + integer(draws * 1.0, others, xp)) % float(max(valid, 1))
 

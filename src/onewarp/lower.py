@@ -75,6 +75,7 @@ class _Lowering:
         self.size: tuple[Side, Side] = spec.images[:2]
         self.blocker: str | None = None  # the transform that made the size depend on the draw
         self.warp: dict[int, tuple[int, int] | None] = {}  # place -> settle
+        self.shrink = 1.0  # of the warp so far, at most
         self.colour: list[ColorOp] = []
         self.source = self.size
         self.outputs: list[int] = []
@@ -89,10 +90,19 @@ class _Lowering:
             exact = all(t.exact for t in transforms) and settle.count(None) == len(settle)
             fields = sum(t.displaces for t in transforms)
             size = self._fixed_size(" before a filter or erase")
-            self.stages.append(WarpStage(tuple(self.warp), self.source, size, settle, exact, fields))
+            levels = (1,) if exact else self._levels(settle)
+            self.stages.append(WarpStage(tuple(self.warp), self.source, size, settle, exact, fields, levels))
         if self.colour:
             self.stages.append(ColorStage(tuple(self.colour)))
-        self.warp, self.colour, self.source = {}, [], self.size
+        self.warp, self.shrink, self.colour, self.source = {}, 1.0, [], self.size
+
+    def _levels(self, settle: tuple[tuple[int, int] | None, ...]) -> tuple[int, ...]:
+        """The box reductions that a draw of the warp may ask for."""
+        if not self.settings.antialias or self.settings.interpolation == "nearest":
+            return (1,)
+        known = settle.count(None) == len(settle)  # a transform that does not fire may be stretched by anything
+        most = self.shrink * (1.0 + 1e-3) if known else np.inf
+        return tuple(level for level in (1, 2, 4, 8) if level <= most)
 
     def add_group(self, index: int) -> None:
         """One transform of the policy, with its members if it is a combinator."""
@@ -156,6 +166,7 @@ class _Lowering:
             )
 
     def _add_geometric(self, index: int, transform: Geometric) -> None:
+        self.shrink *= max(1.0, transform.shrink(*self.size))
         before, self.size = self.size, transform.output_size(*self.size)
         if None in self.size and None not in before:
             self.blocker = self.places[index].label

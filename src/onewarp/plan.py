@@ -27,8 +27,8 @@ class Settings:
     fill_value: in image units (0...255 for uint8), a number or one per channel. mask_fill_value: the same for masks.
     antialias: an image that is shrunk by 2 or more is averaged over 2x2, 4x4 or 8x8 pixels first.
     min_area, min_visibility: a box is dropped when less than that many pixels, or that fraction of it, remains.
-    dtype: of the result: "uint8", "uint16", "float16" or "float32". By default float32 after Normalize or Rescale, else
-        that of the images.
+    dtype: of the result: "uint8", "uint16" (on the host), "float16", "bfloat16" (on the device) or "float32". By
+        default float32 after Normalize or Rescale, else that of the images.
     data_format: "channels_last" or "channels_first" for the result.
     """
 
@@ -70,6 +70,7 @@ class WarpStage:
 
     settle: for each of `places` the size to which a frame is stretched behind it where it may have another one, because
     a transform that sets the size did not fire; else None.
+    levels: the box reductions that a draw may ask for; (1,) where the warp cannot shrink by 2, or antialiasing is off.
     """
 
     places: tuple[int, ...]
@@ -78,6 +79,7 @@ class WarpStage:
     settle: tuple[tuple[int, int] | None, ...]
     exact: bool
     fields: int = 0
+    levels: tuple[int, ...] = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from onewarp.errors import InputError
 
 ROLES = ("images", "labels", "segmentation_masks", "bounding_boxes", "keypoints", "sample_weight")
 IMAGE_DTYPES = ("uint8", "uint16", "float32")
-OUTPUT_DTYPES = ("uint8", "uint16", "float16", "float32")
+OUTPUT_DTYPES = ("uint8", "uint16", "float16", "bfloat16", "float32")
 
 BOX_FORMATS = (
     "xyxy", "yxyx", "xywh", "center_xywh", "center_yxhw", "rel_xyxy", "rel_yxyx", "rel_xywh", "rel_center_xywh",

@@ -16,6 +16,7 @@ from onewarp.random import Array, constant
 
 _FAR = 1e9  # where points go that a perspective throws behind the viewer
 _STEPS = 12  # Newton steps to invert a displacement field
+_SLACK = 1e-3  # pixels, where edges are compared
 
 
 def _apply(matrix: Array, points: Array, xp: Any) -> Array:
@@ -61,18 +62,24 @@ def _field_at(field: Array, frame: Array, points: Array, xp: Any) -> tuple[Array
 
 def _undo_field(field: Array, frame: Array, points: Array, xp: Any) -> Array:
     """The points q with q + field(q) = points, by Newton's method."""
-    q = points
-    for _ in range(_STEPS):
+
+    def step(_: Any, q: Array) -> Array:
         value, by_x, by_y = _field_at(field, frame, q, xp)
         error = q + value - points
         a, b, c, d = 1.0 + by_x[..., 0], by_y[..., 0], by_x[..., 1], 1.0 + by_y[..., 1]
         det = a * d - b * c
         det = xp.where(xp.abs(det) < 0.05, 0.05, det)  # a fold: creep instead of jumping
-        step = xp.stack(
+        change = xp.stack(
             [(d * error[..., 0] - b * error[..., 1]) / det, (a * error[..., 1] - c * error[..., 0]) / det],
             axis=-1,
         )
-        q = q - step
+        return q - change
+
+    if xp is not np:
+        return xp.fori_loop(0, _STEPS, step, points)  # a compiler that saw all steps would take half a minute
+    q = points
+    for i in range(_STEPS):
+        q = step(i, q)
     return q
 
 
@@ -91,9 +98,9 @@ def move_points(points: Array, stage: Mapping[str, Array], xp: Any) -> Array:
 
 def outline(boxes: Array, per_side: int, xp: Any) -> Array:
     """Points on the outline of boxes [n, k, 4]: [n, k, 4 * per_side, 2], corners included."""
-    t = np.arange(per_side) / per_side
-    x = np.concatenate([t, np.ones(per_side), 1 - t, np.zeros(per_side)])
-    y = np.concatenate([np.zeros(per_side), t, np.ones(per_side), 1 - t])
+    t = [i / per_side for i in range(per_side)]
+    back, none, all_ = [1 - v for v in t], [0.0] * per_side, [1.0] * per_side
+    x, y = [*t, *all_, *back, *none], [*none, *t, *all_, *back]
     # Weights instead of start + t * length: at a corner the result is the corner, to the last bit.
     x1, y1, x2, y2 = (xp.expand_dims(boxes[..., i], -1) for i in range(4))
     fx, fy = constant(x, xp), constant(y, xp)
@@ -123,8 +130,8 @@ def _seen_hull(x: Array, y: Array, w: Array, xp: Any) -> Array:
     both.append(((x + t * (next_x - x)) / least, (y + t * (next_y - y)) / least, crosses))
     hulls = []
     for px, py, there in both:
-        hulls.append([xp.min(xp.where(there, v, _FAR), axis=2) for v in (px, py)])
-        hulls[-1] += [xp.max(xp.where(there, v, -_FAR), axis=2) for v in (px, py)]
+        hulls.append([xp.amin(xp.where(there, v, _FAR), axis=2) for v in (px, py)])
+        hulls[-1] += [xp.amax(xp.where(there, v, -_FAR), axis=2) for v in (px, py)]
     low = [xp.minimum(hulls[0][i], hulls[1][i]) for i in (0, 1)]
     high = [xp.maximum(hulls[0][i], hulls[1][i]) for i in (2, 3)]
     return xp.stack(low + high, axis=-1)
@@ -143,7 +150,7 @@ def move_boxes(boxes: Array, stage: Mapping[str, Array], xp: Any) -> Array:
     moved = xp.reshape(move_points(xp.reshape(points, (n, k * m, 2)), stage, xp), (n, k, m, 2))
     there = xp.abs(moved) < 0.5 * _FAR
     low, high = xp.where(there, moved, _FAR), xp.where(there, moved, -_FAR)
-    return xp.concatenate([xp.min(low, axis=2), xp.max(high, axis=2)], axis=-1)
+    return xp.concatenate([xp.amin(low, axis=2), xp.amax(high, axis=2)], axis=-1)
 
 
 def area(boxes: Array, xp: Any) -> Array:
@@ -187,19 +194,22 @@ def uncovered(boxes: Array, rect: Array, xp: Any) -> tuple[Array, Array]:
     hidden = xp.where(whole > 0, area(inside, xp) / xp.where(whole > 0, whole, 1.0), 0.0)
     x1, y1, x2, y2 = (boxes[..., i] for i in range(4))
     rx1, ry1, rx2, ry2 = (rect[:, i : i + 1] for i in range(4))
-    tall = xp.logical_and(ry1 <= y1, ry2 >= y2)  # the rectangle takes a vertical slice off
-    wide = xp.logical_and(rx1 <= x1, rx2 >= x2)
+    # A box that ends at the frame may have passed through another format, and lie a rounding beyond a rectangle's edge.
+    tall = xp.logical_and(ry1 <= y1 + _SLACK, ry2 >= y2 - _SLACK)  # the rectangle takes a vertical slice off
+    wide = xp.logical_and(rx1 <= x1 + _SLACK, rx2 >= x2 - _SLACK)
     touches = xp.logical_and(hidden > 0, hidden < 1)
     tall, wide = xp.logical_and(tall, touches), xp.logical_and(wide, touches)
     edges = [
-        xp.where(xp.logical_and(tall, rx1 <= x1), rx2, x1),
-        xp.where(xp.logical_and(wide, ry1 <= y1), ry2, y1),
-        xp.where(xp.logical_and(tall, rx2 >= x2), rx1, x2),
-        xp.where(xp.logical_and(wide, ry2 >= y2), ry1, y2),
+        xp.where(xp.logical_and(tall, rx1 <= x1 + _SLACK), rx2, x1),
+        xp.where(xp.logical_and(wide, ry1 <= y1 + _SLACK), ry2, y1),
+        xp.where(xp.logical_and(tall, rx2 >= x2 - _SLACK), rx1, x2),
+        xp.where(xp.logical_and(wide, ry2 >= y2 - _SLACK), ry1, y2),
     ]
     return xp.stack(edges, axis=-1), 1.0 - hidden
 
 
 def one_hot(labels: Any, classes: int, xp: Any) -> Array:
     """[n] class numbers -> [n, classes] float32; -1 gives zeros."""
-    return xp.where(labels[..., None] == xp.arange(classes), 1.0, 0.0).astype("float32")
+    numbers = np.arange(classes) if xp is np else xp.arange(classes, dtype=labels.dtype)
+    hot = xp.where(labels[..., None] == numbers, 1.0, 0.0)
+    return hot.astype(np.float32) if xp is np else xp.cast(hot, "float32")

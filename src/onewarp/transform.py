@@ -80,10 +80,17 @@ class Geometric(Transform):
     exact: ClassVar[bool] = False  # only permutes pixels: nothing is interpolated
     displaces: ClassVar[bool] = False  # yields `field` instead of `matrix`
     projective: ClassVar[bool] = False  # its matrices may have another last row than (0, 0, 1)
+    rigid: ClassVar[bool] = False  # keeps distances, as all that is exact does
 
     def output_size(self, height: Any, width: Any, xp: Any = np) -> tuple[Any, Any]:
         """The size of the frame it makes from a frame of that size. None (unknown) in may give None out."""
         return height, width
+
+    def shrink(self, height: Side, width: Side) -> float:
+        """A bound of how many pixels of a frame of that size lie between neighbouring pixels of its result; infinity
+        where none is known. Where it stays below 2, an engine can do without what antialiasing needs.
+        """
+        return 1.0 if self.rigid or self.exact or self.displaces else np.inf
 
     def frame(self, u: Array, height: Array, width: Array, xp: Any) -> tuple[Array, Array]:
         """The same per sample, where it depends on the draw; [n] or [1] numbers."""
@@ -112,6 +119,10 @@ class Color(Transform):
     def colour_steps(self) -> tuple[str, ...]:
         """The steps; `steps`, unless they depend on the parameters."""
         return self.steps
+
+    def uses_mean(self) -> bool:
+        """Whether the K of `affine` may differ from 0. An engine that knows it does not can leave the mean out."""
+        return True
 
     def check_channels(self, channels: int) -> None:
         """Raise PolicyError where the transform cannot work on that many channels."""

@@ -1,7 +1,6 @@
 """The host engine: a plan carried out on NumPy arrays by the native kernels, straight into the caller's arrays.
 
-Stages are grouped into passes; one kernel call does warp -> colour -> erase -> saturate, scale, cast -> layout for a
-whole batch. Between passes (a filter is a pass of its own) pixels have the images' dtype.
+One kernel call does a pass (`onewarp.engine.passes`) for a whole batch.
 """
 
 from __future__ import annotations
@@ -14,105 +13,70 @@ import numpy as np
 
 from onewarp import _native
 from onewarp.blocks import BLOCKS
-from onewarp.errors import InputError
+from onewarp.engine.passes import Pass, fills, passes, per_channel, smooth
+from onewarp.errors import InputError, PolicyError
 from onewarp.params import Params
-from onewarp.plan import ColorStage, EraseStage, FilterStage, MixStage, OutputStage, Plan, Stage, WarpStage
+from onewarp.plan import ColorStage, FilterStage, Plan, WarpStage
 
 Images = np.ndarray | list[np.ndarray]
 
 
 @dataclass(frozen=True)
 class _Step:
-    """One kernel call. Stage numbers of its warp, colour and erase (None: it has none), and whether it is the last."""
+    """One kernel call: a pass with what the kernel needs to know beforehand."""
 
-    kernel: Any
-    size: tuple[int, int] | None  # of the frame it makes; None: that of its input
-    warp: int | None = None
+    parts: Pass
+    kernel: Any = None
+    size: tuple[int, int] | None = None  # of the frame it makes; None: that of its input
     fields: int = 0
-    colour: int | None = None
-    ops: tuple[str, ...] = ()
-    erase: int | None = None
+    ops: int = 0
     erases: int = 0
-    filter: int | None = None
-    method: str = ""
-    last: bool = False
+    method: str = ""  # of a filter
 
 
 @lru_cache(maxsize=256)
 def _steps(plan: Plan) -> tuple[_Step, ...]:
     """The kernel calls of a plan."""
-    steps: list[_Step] = []
-    group: list[tuple[int, Stage]] = []
-
-    def flush(output: OutputStage | None) -> None:
-        if group or output is not None:
-            steps.append(_pass(plan, group, output))
-        group.clear()
-
-    rank = {WarpStage: 0, ColorStage: 1, EraseStage: 2}
-    for number, stage in enumerate(plan.stages):
-        if isinstance(stage, MixStage):
-            break
-        if isinstance(stage, OutputStage):
-            flush(stage)
-        elif isinstance(stage, FilterStage):
-            flush(None)
-            steps.append(_Step(None, None, filter=number, method=plan.transform(stage.place).method))
-        else:
-            if group and rank[type(stage)] <= rank[type(group[-1][1])]:
-                flush(None)
-            group.append((number, stage))
-    return tuple(steps)
+    return tuple(_step(plan, parts) for parts in passes(plan))
 
 
-def _per_channel(value: Any, channels: int) -> list[float]:
-    return [float(v) for v in np.broadcast_to(np.asarray(value, dtype=float), (channels,))]
-
-
-def _pass(plan: Plan, group: list[tuple[int, Stage]], output: OutputStage | None) -> _Step:
-    """One native pass for neighbouring warp, colour and erase stages, and the output if it comes next."""
-    settings, channels = plan.settings, plan.spec.channels
-    warp = colour = erase = size = None
-    fields, fills, exact = 0, [], False
-    ops: tuple[str, ...] = ()
-    for number, stage in group:
-        if isinstance(stage, WarpStage):
-            warp, size, fields, exact = number, stage.size, stage.fields, stage.exact
-        elif isinstance(stage, ColorStage):
-            colour, ops = number, tuple(op.kind for op in stage.ops)
-        elif isinstance(stage, EraseStage):
-            erase = number
-            for index in stage.places:
-                transform = plan.transform(index)
-                fill = transform.fill_value
-                fills.append((transform.method, None if fill == "noise" else _per_channel(fill, channels)))
+def _step(plan: Plan, parts: Pass) -> _Step:
+    if parts.filter is not None:
+        stage = plan.stages[parts.filter]
+        assert isinstance(stage, FilterStage)
+        return _Step(parts, method=plan.transform(stage.place).method)
+    settings, channels, output = plan.settings, plan.spec.channels, plan.output
+    size, fields, exact = None, 0, False
+    ops: list[str] = []
+    if parts.warp is not None:
+        warp = plan.stages[parts.warp]
+        assert isinstance(warp, WarpStage)
+        size, fields, exact = warp.size, warp.fields, warp.exact
+    if parts.colour is not None:
+        colour = plan.stages[parts.colour]
+        assert isinstance(colour, ColorStage)
+        ops = [op.kind for op in colour.ops]
+    erases = fills(plan, parts.erase)
     kernel = _native.Pass(
         channels,
         "nearest" if exact else settings.interpolation,
         settings.fill_mode,
-        _per_channel(settings.fill_value, channels),
+        per_channel(settings.fill_value, channels),
         *plan.spec.range,
-        list(ops),
-        _smooth(plan, colour),
-        fills,
-        list(output.scale) if output else [1.0] * channels,
-        list(output.offset) if output else [0.0] * channels,
-        output is not None and settings.data_format == "channels_first",
+        ops,
+        smooth(plan, parts.colour),
+        erases,
+        list(output.scale) if parts.last else [1.0] * channels,
+        list(output.offset) if parts.last else [0.0] * channels,
+        parts.last and settings.data_format == "channels_first",
     )
-    return _Step(kernel, size, warp, fields, colour, ops, erase, len(fills), last=output is not None)
-
-
-def _smooth(plan: Plan, colour: int | None) -> bool:
-    """Whether tables may be interpolated: none of the curves has steps."""
-    if colour is None:
-        return False
-    stage = plan.stages[colour]
-    assert isinstance(stage, ColorStage)
-    return all(plan.transform(i).smooth for op in stage.ops if op.kind == "table" for i in op.places)
+    return _Step(parts, kernel, size, fields, len(ops), len(erases))
 
 
 def allocate(plan: Plan, n: int) -> np.ndarray:
     """An uninitialised array for the resulting images of a batch: [n, ...] in the plan's shape and dtype."""
+    if plan.output_dtype == "bfloat16":  # NumPy has no such type
+        raise PolicyError("bfloat16 is made on the device only; place the policy there, or use dtype='float32'")
     return BLOCKS.empty((n, *plan.output_shape), plan.output_dtype)
 
 
@@ -149,11 +113,11 @@ def run_images(
     _check_finite(plan, params, start, n)
     arrays, current = params.arrays, images
     for step in _steps(plan):
-        if step.filter is not None:
+        if step.parts.filter is not None:
             current = _run_filter(plan, params, step, current, start, threads)
             continue
-        target = out if step.last else _intermediate(plan, step, current)
-        w, c, e = step.warp, step.colour, step.erase
+        target = out if step.parts.last else _intermediate(plan, step, current)
+        w, c, e = step.parts.warp, step.parts.colour, step.parts.erase
         step.kernel.run(
             current,
             target,
@@ -161,7 +125,7 @@ def run_images(
             fields=[arrays[f"{w}.field{i}"] for i in range(step.fields)],
             frames=arrays[f"{w}.frames"] if step.fields else None,
             reduction=arrays.get(f"{w}.reduction"),
-            ops=[(arrays.get(f"{c}.op{i}"), arrays[f"{c}.active{i}"]) for i in range(len(step.ops))],
+            ops=[(arrays.get(f"{c}.op{i}"), arrays[f"{c}.active{i}"]) for i in range(step.ops)],
             erase=[
                 (arrays[f"{e}.erase{i}"], arrays[f"{e}.active{i}"], arrays.get(f"{e}.keys{i}"))
                 for i in range(step.erases)
@@ -205,7 +169,7 @@ def _empty_like(array: np.ndarray) -> np.ndarray:
 
 
 def _run_filter(plan: Plan, params: Params, step: _Step, images: Images, start: int, threads: int) -> Images:
-    arrays, s = params.arrays, step.filter
+    arrays, s = params.arrays, step.parts.filter
     active = arrays[f"{s}.active"]
     if not active[start : start + len(images)].any():
         return images

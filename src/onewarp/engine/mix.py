@@ -9,10 +9,11 @@ import numpy as np
 from onewarp import _native
 from onewarp.boxes import from_corners, to_corners
 from onewarp.draw import partners
+from onewarp.engine.follow import mixed_boxes, mixed_points, without_padding
 from onewarp.errors import InputError
 from onewarp.params import Params
 from onewarp.plan import MixStage, Plan
-from onewarp.targets import area, clip_boxes, keep_visible, one_hot, uncovered, visible_part
+from onewarp.targets import one_hot
 
 
 def as_given(values: np.ndarray, given: np.ndarray) -> np.ndarray:
@@ -35,7 +36,6 @@ def mix(
     """
     if "labels" in batch:
         batch["labels"] = _float_labels(plan, np.asarray(batch["labels"]), num_classes)
-    n = len(batch["images"])
     for number, stage in enumerate(plan.stages):
         if not isinstance(stage, MixStage):
             continue
@@ -53,9 +53,25 @@ def mix(
                 share = weight.reshape(-1, *(1,) * (values.ndim - 1))
                 batch[role] = (share * values + (1 - share) * values[other]).astype(np.float32)
         if "bounding_boxes" in batch:
-            batch["bounding_boxes"] = _mix_boxes(plan, batch["bounding_boxes"], other, fires, rect, box_format, n)
+            batch["bounding_boxes"] = _mix_boxes(plan, batch["bounding_boxes"], other, fires, rect, box_format)
         if "keypoints" in batch:
             batch["keypoints"] = _mix_points(batch["keypoints"], other, fires, rect)
+
+
+def needed_classes(plan: Plan, num_classes: int | None) -> int:
+    """The number of classes; raises InputError where class numbers are to be mixed and it is not known."""
+    if num_classes is None:
+        name = next(plan.places[s.place].label for s in plan.stages if isinstance(s, MixStage))
+        raise InputError(
+            f"{name} mixes labels, which are class numbers here; pass num_classes=, or labels [n, classes]"
+        )
+    return num_classes
+
+
+def check_points(points: Any) -> None:
+    """Raise InputError for points without visibility: what is covered could not be told."""
+    if points.shape[2] != 3:
+        raise InputError("mixing keypoints needs their visibility; give keypoints as [n, k, 3] (x, y, visibility)")
 
 
 def _float_labels(plan: Plan, labels: np.ndarray, num_classes: int | None) -> np.ndarray:
@@ -63,11 +79,7 @@ def _float_labels(plan: Plan, labels: np.ndarray, num_classes: int | None) -> np
         return labels
     if labels.ndim == 2 and labels.shape[1] > 1:  # one-hot already, as integers
         return labels.astype(np.float32)
-    if num_classes is None:
-        name = next(plan.places[s.place].label for s in plan.stages if isinstance(s, MixStage))
-        raise InputError(
-            f"{name} mixes labels, which are class numbers here; pass num_classes=, or labels [n, classes]"
-        )
+    num_classes = needed_classes(plan, num_classes)
     flat = labels.reshape(len(labels))
     if flat.size and int(flat.max()) >= num_classes:
         raise InputError(f"labels reach {int(flat.max())}, num_classes is {num_classes}; classes count from 0")
@@ -103,48 +115,16 @@ def _mix_masks(masks: np.ndarray, other: np.ndarray, weight: np.ndarray, rect: n
 
 
 def _mix_boxes(
-    plan: Plan,
-    given: dict[str, Any],
-    other: np.ndarray,
-    fires: np.ndarray,
-    rect: np.ndarray | None,
-    box_format: str,
-    n: int,
+    plan: Plan, given: dict[str, Any], other: np.ndarray, fires: np.ndarray, rect: np.ndarray | None, box_format: str
 ) -> dict[str, Any]:
-    height, width = (np.full(n, float(side)) for side in plan.size)
-    corners = to_corners(given["boxes"].astype(np.float64), box_format, height, width, np)
-    labels = given["labels"]
-    theirs, their_labels = corners[other], np.where(fires[:, None], labels[other], -1)
-    own, own_labels = corners, labels
-    if rect is not None:
-        region = rect[:, [1, 0, 3, 2]].astype(np.float64)
-        own, seen = uncovered(corners, region, np)
-        settings = plan.settings
-        too_little = (seen <= 0) | (seen < settings.min_visibility) | (area(own, np) < settings.min_area)
-        gone = fires[:, None] & too_little
-        own_labels = np.where(gone, -1, labels)
-        own = np.where((fires[:, None] & ~gone)[..., None], own, np.where(gone[..., None], 0.0, corners))
-        whole, theirs = theirs, clip_boxes(theirs, region, np)
-        theirs, their_labels = keep_visible(theirs, visible_part(whole, theirs, np), their_labels, settings, np)
-    theirs = np.where((their_labels != -1)[..., None], theirs, 0.0)
-    both = from_corners(np.concatenate([own, theirs], axis=1), box_format, height, width, np)
-    both_labels = np.concatenate([own_labels, their_labels], axis=1)
-    both = np.where((both_labels != -1)[..., None], both, 0.0)
-    return {**given, "boxes": as_given(both, given["boxes"]), "labels": both_labels}
+    boxes = given["boxes"]
+    height, width = (np.full(len(boxes), float(side)) for side in plan.size)
+    corners = to_corners(boxes.astype(np.float64), box_format, height, width, np)
+    corners, labels = mixed_boxes(corners, given["labels"], other, fires, rect, plan.settings, np)
+    both = without_padding(from_corners(corners, box_format, height, width, np), labels, np)
+    return {**given, "boxes": as_given(both, boxes), "labels": labels}
 
 
 def _mix_points(points: np.ndarray, other: np.ndarray, fires: np.ndarray, rect: np.ndarray | None) -> np.ndarray:
-    if points.shape[2] != 3:
-        raise InputError("mixing keypoints needs their visibility; give keypoints as [n, k, 3] (x, y, visibility)")
-    own, theirs = points.copy(), points[other]
-    hidden = np.broadcast_to(~fires[:, None], theirs.shape[:2])
-    if rect is not None:
-        top, left, bottom, right = (rect[:, i : i + 1] for i in range(4))
-
-        def covered(p: np.ndarray) -> np.ndarray:
-            return np.asarray((p[..., 0] >= left) & (p[..., 0] < right) & (p[..., 1] >= top) & (p[..., 1] < bottom))
-
-        own[..., 2] = np.where(covered(own) & fires[:, None], 0, own[..., 2])
-        hidden = hidden | ~covered(theirs)
-    theirs[..., 2] = np.where(hidden, 0, theirs[..., 2])
-    return np.concatenate([own, theirs], axis=1)
+    check_points(points)
+    return np.asarray(mixed_points(points, other, fires, rect, np).astype(points.dtype))

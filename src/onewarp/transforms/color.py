@@ -28,6 +28,9 @@ class Brightness(Color):
 
     factor: Range = factor(default=0.2)
 
+    def uses_mean(self) -> bool:
+        return False
+
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
         return jitter_map(channels, xp, brightness=within(self.factor, u[:, 0]))
 
@@ -53,6 +56,9 @@ class Saturation(Color):
 
     factor: Range = factor(default=0.2)
 
+    def uses_mean(self) -> bool:
+        return False
+
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
         return jitter_map(channels, xp, saturation=within(self.factor, u[:, 0]))
 
@@ -73,6 +79,9 @@ class Hue(Color):
 
     def colour_steps(self) -> tuple[str, ...]:
         return ("affine",) if self.method == "linear" else ("hue",)
+
+    def uses_mean(self) -> bool:
+        return False
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
         return jitter_map(channels, xp, turns=within(self.turns, u[:, 0]))
@@ -109,6 +118,9 @@ class ColorJitter(Color):
         elif self.contrast != _UNCHANGED:
             self.check_grey(channels)
 
+    def uses_mean(self) -> bool:
+        return bool(self.contrast != _UNCHANGED)
+
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
         return jitter_map(
             channels,
@@ -133,6 +145,9 @@ class Grayscale(Color):
     _: KW_ONLY
     p: float = probability(0.1)
 
+    def uses_mean(self) -> bool:
+        return False
+
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
         return colour_map(constant(rgb_in(LUMA, channels) + alpha_in(channels), xp)[None], xp=xp)
 
@@ -145,6 +160,9 @@ class Invert(Color):
 
     _: KW_ONLY
     p: float = probability(0.5)
+
+    def uses_mean(self) -> bool:
+        return False
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
         turned = np.ones(channels) - (np.diag(alpha_in(channels)) if channels == 4 else 0.0)
@@ -160,6 +178,9 @@ class ChannelShuffle(Color):
 
     _: KW_ONLY
     p: float = probability(0.5)
+
+    def uses_mean(self) -> bool:
+        return False
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
         orders = constant(np.stack([rgb_in(order, channels) + alpha_in(channels) for order in _SHUFFLES]), xp)
@@ -181,6 +202,9 @@ class ChannelShift(Color):
             raise PolicyError(
                 f"ChannelShift takes images of 1, 3 or 4 channels, not {channels}; remove it from the policy"
             )
+
+    def uses_mean(self) -> bool:
+        return False
 
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
         shifts = within(self.offset, u)[:, : min(channels, 3)]

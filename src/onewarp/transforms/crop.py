@@ -15,7 +15,7 @@ import numpy as np
 from onewarp.fields import Range, count, size, span
 from onewarp.matrices import Entry, translation, window
 from onewarp.random import Array, constant, first_true, integer, pick, within
-from onewarp.transform import Geometric, Transform
+from onewarp.transform import Geometric, Side, Transform
 
 Size = Any  # a user passes an int or (height, width); (height, width) is stored
 
@@ -24,7 +24,17 @@ def _as_numbers(*sides: float, xp: Any) -> list[Array]:
     return [constant([side], xp) for side in sides]
 
 
-class _FixedSize(Geometric):
+class _Sizing(Geometric):
+    """What transforms that set the size share: a frame, or a window of it, becomes the output."""
+
+    def shrink(self, height: Side, width: Side) -> float:
+        out_height, out_width = self.output_size(height, width)
+        if self.exact or height is None or width is None or out_height is None or out_width is None:
+            return super().shrink(height, width)
+        return float(max(height / out_height, width / out_width))
+
+
+class _FixedSize(_Sizing):
     """What transforms with an output of `size` share."""
 
     size: Size
@@ -47,7 +57,7 @@ class Resize(_FixedSize):
         return window(zero, zero, width / self.size[1], height / self.size[0], xp)
 
 
-class _FixedSide(Geometric):
+class _FixedSide(_Sizing):
     """Resizes that keep the ratio of the sides; `matrix` stretches by the rounded size."""
 
     size: Any

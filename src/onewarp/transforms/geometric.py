@@ -14,7 +14,7 @@ import numpy as np
 from onewarp.fields import Range, count, interval, probability, span, spread
 from onewarp.matrices import ZERO, about_centre, affine, matmul, quad_to_frame, rotation, shearing, translation
 from onewarp.random import Array, constant, integer, integers, normal, within
-from onewarp.transform import Geometric
+from onewarp.transform import Geometric, Side
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class VerticalFlip(Geometric):
 @dataclass(frozen=True)
 class Rotate(Geometric):
     """Rotate about the centre of the frame by an angle drawn from `degrees`; counter-clockwise is positive."""
+
+    rigid: ClassVar[bool] = True
 
     degrees: Range = spread(360, default=15, unit="degrees")
 
@@ -119,6 +121,7 @@ class Translate(Geometric):
     """Shift by fractions of the width and height; `height=None` draws it from the range of `width`."""
 
     draws: ClassVar[int] = 2
+    rigid: ClassVar[bool] = True
 
     width: Range = spread(1, default=0.1, unit="fraction of the width, positive to the right")
     height: Range = spread(1, default=None, unit="fraction of the height, positive downwards", optional=True)
@@ -134,10 +137,18 @@ class Scale(Geometric):
 
     factor: Range = span(0.01, 100, default=(0.8, 1.2), unit="magnification")
 
+    def shrink(self, height: Side, width: Side) -> float:
+        return float(1.0 / self.factor[0])
+
     def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
         inverse = 1.0 / within(self.factor, u[:, 0])
         x, y = 0.5 * width, 0.5 * height
         return affine(inverse, ZERO, x - inverse * x, ZERO, inverse, y - inverse * y, xp)
+
+
+def _slope(*angles: Range) -> float:
+    """The steepest slope among ranges of angles."""
+    return float(np.tan(np.radians(np.abs(angles).max())))
 
 
 @dataclass(frozen=True)
@@ -148,6 +159,9 @@ class Shear(Geometric):
 
     x: Range = spread(89, default=10, unit="degrees")
     y: Range = spread(89, default=0, unit="degrees")
+
+    def shrink(self, height: Side, width: Side) -> float:
+        return 1.0 + _slope(self.x, self.y)
 
     def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
         return about_centre(shearing(within(self.x, u[:, 0]), within(self.y, u[:, 1]), xp), height, width, xp)
@@ -163,6 +177,9 @@ class Affine(Geometric):
     translate: Range = spread(1, default=0, unit="fraction of each side")
     scale: Range = span(0.01, 100, default=(1.0, 1.0), unit="magnification")
     shear: Range = spread(89, default=0, unit="degrees, along x")
+
+    def shrink(self, height: Side, width: Side) -> float:
+        return float((1.0 + _slope(self.shear)) / self.scale[0])
 
     def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
         cosine, minus_sine, sine, _ = rotation(within(self.degrees, u[:, 0]), xp)

@@ -81,6 +81,9 @@ class Normalize(_Output):
         if self._caffe() and channels != 3:
             raise PolicyError(f"Normalize('caffe') needs 3 channels, the images have {channels}; give mean= and std=")
 
+    def uses_mean(self) -> bool:
+        return False
+
     def affine(self, u: Array, channels: int, xp: Any) -> Array:
         return colour_map(constant(np.eye(3)[::-1].copy(), xp)[None], xp=xp)
 
