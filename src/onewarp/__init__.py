@@ -42,6 +42,7 @@ _HOMES = {
         ),
         "onewarp.data",
     ),
+    "AugmentedModel": "onewarp.fit.model",
     "Loader": "onewarp.fit.loader",
     "PipelineMonitor": "onewarp.fit.callbacks",
     "evaluate": "onewarp.fit.evaluate",
@@ -105,6 +106,9 @@ if TYPE_CHECKING:
     )
     from onewarp.fit.loader import (
         Loader as Loader,
+    )
+    from onewarp.fit.model import (
+        AugmentedModel as AugmentedModel,
     )
     from onewarp.params import (
         Params as Params,

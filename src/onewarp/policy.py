@@ -232,6 +232,15 @@ class Policy:
         kept = [left for transform in self.transforms for left in transform.deterministic(resize)]
         return Policy(kept, **dataclasses.asdict(self.settings))
 
+    def as_layer(self, *, seed: int = 0, value_range: tuple[float, float] | None = None, **kwargs: Any) -> Any:
+        """The policy as a Keras layer for images: random in training, `deterministic()` otherwise.
+
+        seed, value_range: as in a call. kwargs: of `keras.layers.Layer`, such as name=.
+        """
+        from onewarp.fit.layer import PolicyLayer
+
+        return PolicyLayer(self, seed=seed, value_range=value_range, **kwargs)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `from_dict` reads, defaults left out."""
         return to_plain(self.transforms, self.settings)

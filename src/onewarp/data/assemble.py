@@ -17,11 +17,13 @@ import numpy as np
 
 from onewarp.batch import check_batch
 from onewarp.boxes import to_corners
-from onewarp.data.base import Sample, Source
+from onewarp.data.base import Sample, Source, class_numbers
 from onewarp.data.collate import padded_boxes, padded_points
 from onewarp.data.decode import EncodedImage, EncodedMask
+from onewarp.data.travel import PARAMS, travelling
 from onewarp.draw import draw
 from onewarp.engine import host
+from onewarp.engine.cut import cut, head
 from onewarp.engine.run import run
 from onewarp.errors import DataError, InputError, OnewarpError
 from onewarp.params import Params
@@ -63,41 +65,58 @@ class Assembler:
         self.one_hot, self.weights = one_hot, weights
         self.bounding_box_format, self.max_boxes = bounding_box_format, max_boxes
         self.num_classes = source.num_classes
+        # Images of one size need nothing from the host; others get it from the first warp.
+        self.start = 0 if None not in source.image_shape[:2] else cut(plan)
+        self._head = head(plan, self.start)
 
-    def __call__(self, epoch: int, rows: np.ndarray, occurrence: np.ndarray, pool: Executor | None) -> Sample:
+    def __call__(
+        self, epoch: int, rows: np.ndarray, occurrence: np.ndarray, pool: Executor | None, device: bool = False
+    ) -> Sample:
         """The entries of the batch of samples `rows` [n]; occurrence [n]: how often the epoch has shown them before.
+
+        device: do only what makes the images one size, the stages before number `start`; the entry PARAMS then holds
+        the parameter arrays of the others.
 
         Raises:
             Unreadable: with every sample that is to blame.
         """
         source, n = self.source, len(rows)
-        batch = source.views(rows) if source.dense else self._read(rows, pool)
+        if source.dense:
+            batch = source.gather(rows) if device else source.views(rows)
+        else:
+            batch = self._read(rows, pool)
         images = batch["images"]
         sizes = np.array([image.shape[:2] for image in (images[:1] if source.dense else images)])
         if source.dense:  # one size for all
             sizes = np.repeat(sizes, n, axis=0)
         if source.labels is not None:
-            batch["labels"] = self._labels(source.labels[rows])
+            batch["labels"] = self._labels(source.labels[rows], device)
             if self.weights is not None:
                 batch["sample_weight"] = self.weights[source.labels[rows]]
         self._check(batch, sizes, rows)
         params = draw(self.plan, self.seed, epoch, source.ids(rows), occurrence, sizes)
-        warped = {"images": host.allocate(self.plan, n)}
+        plan = self._head if device else self.plan
+        travels = {PARAMS: travelling(params, self.start)} if device else {}
+        if device and source.dense:
+            return {**batch, **travels}
+        warped = {"images": host.allocate(plan, n)}
         if source.dense:
-            host.run_images(self.plan, params, images, warped["images"])
+            host.run_images(plan, params, images, warped["images"])
         else:
-            self._warp_each(params, batch, warped, rows, pool)
-        return run(
-            self.plan,
+            self._warp_each(plan, params, batch, warped, rows, pool)
+        result = run(
+            plan,
             params,
             batch,
             bounding_box_format=self.bounding_box_format,
             num_classes=self.num_classes,
             warped=warped,
         )
+        return {**result, **travels}
 
-    def _labels(self, labels: np.ndarray) -> np.ndarray:
-        return np.asarray(one_hot(labels, self.num_classes or 0, np)) if self.one_hot else labels
+    def _labels(self, labels: np.ndarray, device: bool) -> np.ndarray:
+        mixed = device and self.plan.mixes and class_numbers(labels)  # the device need not know how many classes
+        return np.asarray(one_hot(labels, self.num_classes or 0, np)) if self.one_hot or mixed else labels
 
     def _read(self, rows: np.ndarray, pool: Executor | None) -> Sample:
         """Samples as lists of undecoded images and targets; boxes and points padded to one number of rows."""
@@ -116,7 +135,13 @@ class Assembler:
         return batch
 
     def _warp_each(
-        self, params: Params, batch: Sample, warped: dict[str, np.ndarray], rows: np.ndarray, pool: Executor | None
+        self,
+        plan: Plan,
+        params: Params,
+        batch: Sample,
+        warped: dict[str, np.ndarray],
+        rows: np.ndarray,
+        pool: Executor | None,
     ) -> None:
         """Decode every image and warp it into its slot of warped["images"]; masks likewise, under their own name."""
         images, masks, out = batch["images"], batch.get("segmentation_masks"), warped["images"]
@@ -125,28 +150,28 @@ class Assembler:
         def warp(slot: int) -> None:
             image, own, start = images[slot], params, slot
             if isinstance(image, EncodedImage):
-                r = self._scale(params, image, slot)
+                r = self._scale(plan, params, image, slot)
                 pixels = image.decode(_scratch(image.scaled(r), image.dtype), fast=self.fast, reduction=r)
                 if r > 1:
-                    own, start = host.reduced_source(self.plan, params, slot, r), 0
+                    own, start = host.reduced_source(plan, params, slot, r), 0
             else:
                 pixels = image
-            host.run_images(self.plan, own, [pixels], out[slot : slot + 1], start=start)
+            host.run_images(plan, own, [pixels], out[slot : slot + 1], start=start)
             if masks is not None:
                 mask = masks[slot].decode() if isinstance(masks[slot], EncodedMask) else masks[slot]
                 self._check_mask(mask, image.shape, int(rows[slot]))
-                found[slot] = host.run_masks(self.plan, params, [mask], start=slot)
+                found[slot] = host.run_masks(plan, params, [mask], start=slot)
 
         _each(warp, len(rows), pool)
         if masks is not None:
             widest = np.result_type(*(mask.dtype for mask in found))  # 8-bit and 16-bit files may meet in a batch
             warped["segmentation_masks"] = np.concatenate(found, dtype=widest)
 
-    def _scale(self, params: Params, image: EncodedImage, slot: int) -> int:
+    def _scale(self, plan: Plan, params: Params, image: EncodedImage, slot: int) -> int:
         """By how much the first warp reduces this image before it samples it, where the decoder can do that."""
         if not self.fast:
             return 1
-        r = host.reduction(self.plan, params, slot)
+        r = host.reduction(plan, params, slot)
         return r if image.scales(r) else 1
 
     def _check_mask(self, mask: np.ndarray, shape: tuple[int, ...], row: int) -> None:

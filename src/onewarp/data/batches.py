@@ -17,6 +17,7 @@ import numpy as np
 from onewarp.data.assemble import Assembler, Unreadable
 from onewarp.data.base import Outputs, Sample, Source, checked_outputs, class_numbers
 from onewarp.data.order import order
+from onewarp.data.travel import PARAMS, READY, Route, pack
 from onewarp.errors import DataError, InputError
 from onewarp.spec import Spec
 
@@ -54,6 +55,8 @@ class Batches:
         max_boxes: rows that boxes (or keypoints) are padded to; by default the most that any sample has.
         decode: "exact", or "fast": JPEGs take libjpeg-turbo's faster DCT and upsampling, and are decoded at the half,
             quarter or eighth to which an antialiased warp would reduce them; pixels differ a little.
+        placement: "host", or "device": batches hold the images as they are (of different sizes: warped to one) and x
+            carries the numbers that are to be run on them; see `onewarp.data.travel`.
 
     Raises:
         InputError: an argument that is out of range.
@@ -76,6 +79,7 @@ class Batches:
         bounding_box_format: str = "xyxy",
         max_boxes: int | None = None,
         decode: str = "exact",
+        placement: str = "host",
     ) -> None:
         if last_batch is None:
             last_batch = "wrap" if shuffle else "keep"
@@ -83,6 +87,7 @@ class Batches:
         _known("labels", labels, ("int", "one_hot"))
         _known("on_error", on_error, ("raise", "skip"))
         _known("decode", decode, ("exact", "fast"))
+        _known("placement", placement, ("host", "device"))
         if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
             raise InputError(f"batch_size={batch_size!r} is not a positive whole number; pass e.g. 32")
         if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 64:
@@ -95,6 +100,8 @@ class Batches:
             )
         self.source, self.policy, self.batch_size, self.seed = source, policy, int(batch_size), int(seed)
         self.shuffle, self.last_batch, self.on_error = bool(shuffle), last_batch, on_error
+        self.placement = placement
+        self.marks = False  # whether x says that it has been augmented, for a model that would do it otherwise
         self.plan = policy.plan(Spec(source.image_shape, source.dtype, source.value_range))
         if labels == "one_hot" and not has_class_numbers(source):
             raise InputError('labels="one_hot" needs class numbers, one for each sample; this source has none')
@@ -153,7 +160,8 @@ class Batches:
                 rows[slot] = self._at(whole, positions[slot], tries[slot])
                 occurrence[slot] = REPLACED + tries[slot]
             try:
-                return Batch(self.assemble(epoch, rows, occurrence, pool), tuple(skipped.values()))
+                device = self.placement == "device"
+                return Batch(self.assemble(epoch, rows, occurrence, pool, device), tuple(skipped.values()))
             except Unreadable as unreadable:
                 if self.on_error == "raise":
                     raise next(iter(unreadable.errors.values())) from None
@@ -167,12 +175,28 @@ class Batches:
         parts = tuple(
             entries[name] if isinstance(name, str) else {key: entries[key] for key in name} for name in self.outputs
         )
+        if self.placement == "device":
+            parts = (pack(self.route, parts[0], entries[PARAMS]), *parts[1:])
+        elif self.marks:
+            parts = ({READY: parts[0]}, *parts[1:])
         return parts if len(parts) > 1 else parts[0]
+
+    @property
+    def route(self) -> Route:
+        """What is left for the device to do with a batch."""
+        exact = self.last_batch != "keep" or len(self.source) % self.batch_size == 0
+        return Route(self.plan, self.assemble.start, self.batch_size, exact, self.assemble.bounding_box_format)
 
     def keeping_all(self) -> Batches:
         """The same batches with last_batch="keep": every sample exactly once, the last batch short."""
         twin = copy.copy(self)
         twin.last_batch = "keep"
+        return twin
+
+    def placed(self, placement: str) -> Batches:
+        """The same batches with another placement."""
+        twin = copy.copy(self)
+        twin.placement = placement
         return twin
 
     @staticmethod

@@ -12,7 +12,7 @@ import numpy as np
 
 from onewarp.data.prefetch import prefetch_batches
 from onewarp.errors import InputError
-from onewarp.fit.loader import Loader
+from onewarp.fit.loader import Loader, check_placement
 
 
 def predict(model: Any, loader: Loader) -> Any:
@@ -72,6 +72,7 @@ def evaluate(model: Any, loader: Loader) -> dict[str, float]:
 
 def _forward(model: Any, loader: Loader) -> Iterator[tuple[Any, Any]]:
     """(batch, outputs) with short last batches cut back to their rows; the batch as (x, y[, sample_weight])."""
+    check_placement(model, loader)
     batches = loader.batches.keeping_all()
     count = len(batches)
     prefetcher = prefetch_batches(batches, loader.epoch, 0, count, loader.threads, loader.prefetch)

@@ -45,7 +45,9 @@ class Loader(keras.utils.PyDataset):
             depend on it.
         prefetch: how many batches may be under way or ready ahead of the one in use; threads + 2 by default, and 4 for
             files and more than two threads, which work on one batch together.
-        placement: "host". ("device" and "auto" come with the device engine.)
+        placement: where the policy runs: "host", in the loader's threads; "device", in the train step of an
+            `AugmentedModel`, for which the batches stay as they are and x carries the numbers drawn (photos of
+            different sizes are warped to one on the host first); "auto": `AugmentedModel.fit` measures both.
         on_epoch_end: called as on_epoch_end(loader, epoch) once after each complete epoch.
 
     Attributes:
@@ -84,9 +86,8 @@ class Loader(keras.utils.PyDataset):
         for name, value in (("threads", threads), ("prefetch", prefetch)):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"{name}={value!r} is not a positive whole number; leave it out for the default")
-        if placement != "host":
-            fact = "comes with the device engine" if placement in ("device", "auto") else "is not known"
-            raise InputError(f'placement={placement!r} {fact}; use placement="host"')
+        if placement not in ("host", "device", "auto"):
+            raise InputError(f'placement={placement!r} is not known; use "host", "device" or "auto"')
         self.batches = Batches(
             source,
             policy,
@@ -101,7 +102,11 @@ class Loader(keras.utils.PyDataset):
             bounding_box_format=bounding_box_format,
             max_boxes=max_boxes,
             decode=decode,
+            placement="device" if placement == "device" else "host",
         )
+        if placement == "device":
+            _check_device(self.batches)
+        self._chosen = False  # whether the placement was chosen by measuring
         self.threads = threads if threads is not None else min(processors(), 8)
         self.prefetch = prefetch
         self.placement = placement
@@ -167,6 +172,8 @@ class Loader(keras.utils.PyDataset):
     def on_epoch_begin(self) -> None:
         """Keras begins a pass. Its first batch is built here: an error in it must not surface inside a train step."""
         call = keras_call()
+        if call is not None:
+            check_placement(call.model, self)
         steps = None if call is None else call.steps
         if call is not None and call.method == "fit" and steps not in (None, len(self)):
             raise InputError(cut_short(len(self)))
@@ -216,8 +223,23 @@ class Loader(keras.utils.PyDataset):
             self._pass.failed = True
             self._pass.close()
 
-    def state(self) -> dict[str, int]:
+    def placed(self, placement: str) -> Batches:
+        """This loader's batches for an `AugmentedModel`, with the policy run on the host or left to the device."""
+        batches = self.batches.placed(placement)
+        batches.marks = placement == "host"
+        if placement == "device":
+            _check_device(batches)
+        return batches
+
+    def place(self, placement: str) -> None:
+        """Give a loader with placement="auto" the placement that was chosen; `state()` tells it."""
+        self._drop()
+        self.batches, self.placement, self._chosen = self.placed(placement), placement, True
+
+    def state(self) -> dict[str, Any]:
         """Where the run stands, as a few integers: everything needed to go on with the next batch to be trained.
+
+        It holds the placement, too, where that was chosen by measuring (placement="auto").
 
         Counts trained batches, not those that were built ahead. In a `for` loop the batch at hand counts as trained:
         call it after the step. In the middle of an epoch under `fit` it needs `PipelineMonitor()`, first among the
@@ -233,16 +255,22 @@ class Loader(keras.utils.PyDataset):
             epoch, index = at.epoch, at.start + at.trained
         if index >= len(self.batches):
             epoch, index = epoch + 1, 0
-        return {"epoch": epoch, "batch": index, **self._key()}
+        chosen = {"placement": self.placement} if self._chosen else {}
+        return {"epoch": epoch, "batch": index, **self._key(), **chosen}
 
-    def restore(self, state: Mapping[str, int]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Go on where `state()` was taken: the next pass is the rest of that epoch.
+
+        A placement in the state is taken over by a loader with placement="auto", which then need not measure.
 
         Raises:
             InputError: no state, or one of a loader with another seed, batch size, or number of samples.
         """
-        epoch, batch = checked_state(state, self._key(), len(self.batches))
+        numbers = {name: value for name, value in state.items() if name != "placement"}
+        epoch, batch = checked_state(numbers, self._key(), len(self.batches))
         self._drop()
+        if self.placement == "auto" and "placement" in state:
+            self.place(state["placement"])
         self.epoch, self._start = epoch, batch
 
     def __repr__(self) -> str:
@@ -299,3 +327,30 @@ class Loader(keras.utils.PyDataset):
             self.error = error
             give_weights_back()
             raise
+
+
+def check_placement(model: Any, loader: Loader) -> None:
+    """Raise InputError unless the model runs the policy exactly where the loader does not.
+
+    Where nothing was measured, "auto" becomes "device".
+    """
+    on_device = getattr(model, "takes_device_batches", False)
+    if on_device and loader.placement == "auto":
+        loader.place("device")
+    if on_device and loader.placement == "host" and not loader.batches.marks:
+        raise InputError(
+            f"{loader!r} has run its policy on the host, and an AugmentedModel would run one again; make the Loader "
+            'with placement="device", for validation, too'
+        )
+    if not on_device and loader.placement != "host":
+        raise InputError(
+            f"{loader!r} has placement={loader.placement!r}, but a plain model runs no policy; wrap it: "
+            "AugmentedModel(model, policy)"
+        )
+
+
+def _check_device(batches: Batches) -> None:
+    """Raise PolicyError where the device cannot run what the host leaves to it."""
+    from onewarp.engine.device import check_device
+
+    check_device(batches.plan, batches.assemble.start)
