@@ -7,6 +7,7 @@ batches can be fed everywhere.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -85,13 +86,14 @@ class AugmentedModel(keras.Model):
         self._mixing = mixing(policy)
         self._value_range, self._box_format = value_range, bounding_box_format
         self._fixed = policy.deterministic()
+        self._tells = "training" in inspect.signature(model.call).parameters  # in JAX's step it does not tell itself
         self.built = model.built
 
     # --- what Keras calls -----------------------------------------------------------------------------------------
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         x = inputs[READY] if is_ready(inputs) else self._prepared(inputs, None, None)[0]
-        return self.model(x)
+        return self.model(x, training=training) if self._tells else self.model(x)
 
     def train_step(self, *arguments: Any) -> Any:
         *state, data = arguments  # on JAX the state comes first
