@@ -15,7 +15,8 @@ TURNS = ow.Policy(
     [ow.RandomCrop(6), ow.HorizontalFlip(), ow.Rotate(20), ow.ColorJitter(brightness=0.2), ow.Rescale(1 / 255)]
 )
 MIXES = ow.Policy([*TURNS, ow.MixUp()])
-JIT = [False] if BACKEND == "torch" else [False, True]  # torch would take a minute to compile a whole model
+JIT = {"torch": [False], "tensorflow": [False, True], "jax": [True]}[BACKEND]
+# On torch a whole compiled model takes a minute; on JAX it is compiled anyway.
 every_jit = pytest.mark.parametrize("jit", JIT)
 ignore_inside_keras = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
