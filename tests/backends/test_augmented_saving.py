@@ -76,7 +76,7 @@ def test_weights_alone_are_those_of_the_inner_model(tmp_path: Path) -> None:
     plain = classifier()
     plain.load_weights(path)
     assert_same(plain, model.model)
-    other = augmented()
+    other = trained()
     other.load_weights(path)
     assert_same(other, model)
 

@@ -79,7 +79,7 @@ class AugmentedModel(keras.Model):
         check_targets(targets)
         super().__init__(name=name or f"augmented_{model.name}", dtype=model.dtype_policy, autocast=False)
         self.model = model
-        self._file("layers" if hasattr(model, "inputs") else None)
+        self._file("layers" if isinstance(model, keras.Sequential) or hasattr(model, "inputs") else None)
         self.policy, self.seed = policy, int(seed)
         self._targets = targets
         self._num_classes, self._rows = num_classes, ROWS
@@ -174,7 +174,7 @@ class AugmentedModel(keras.Model):
 
         Keras files weights under the names of the attributes that hold them, and "./layers" is the place of "layers".
         """
-        names = [attribute] if attribute else [name for name in vars(self.model) if name not in vars(keras.Model())]
+        names = [attribute] if attribute else sorted(set(dir(self.model)) - set(dir(keras.Model())))
         self.__dict__.update((f"./{name}", getattr(self.model, name)) for name in names)
 
     def save_own_variables(self, store: Any) -> None:

@@ -59,7 +59,7 @@ def measure(model: Any, loader: Loader, placement: str, steps: int = STEPS) -> M
     model.predict_on_batch(first[0])  # builds it, where it is not yet
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    kept = [(variable, np.array(keras.ops.convert_to_numpy(variable))) for variable in _variables(model)]
+    kept = [(variable, np.array(keras.ops.convert_to_numpy(variable.value))) for variable in _variables(model)]
     prefetcher = prefetch_batches(batches, loader.epoch, 0, count, loader.threads, loader.prefetch)
     waited, began, done = 0.0, time.perf_counter(), 0
     try:
