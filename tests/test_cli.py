@@ -343,3 +343,15 @@ def test_cifar10_that_is_its_own_test_set(tmp_path: Path, capsys: pytest.Capture
     root = class_folder(tmp_path / "cifar10", dict.fromkeys(CIFAR10_CLASSES, 2), size=(32, 32))
     assert run("train", "cifar10", "--data", root) == 2
     assert "the same images for training and test" in written(capsys)[1]
+
+
+def test_bench_placement_prints_both_placements_and_the_resident_batch(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("bench", "placement", "--steps", 1, "--batch-size", 8) == 0
+    printed = capsys.readouterr().out
+    for row in ("resident batch", "on the host", "on the device", "times as fast per step"):
+        assert row in printed
+
+
+def test_bench_placement_wants_masks_for_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("bench", "placement", "--images", tmp_path) == 2
+    assert "both --images and --masks" in " ".join(capsys.readouterr().err.split())

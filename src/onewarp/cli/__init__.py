@@ -1,4 +1,4 @@
-"""The command line: `onewarp train`, `preview`, `plan`. One function per command; its signature is the interface.
+"""The command line: `onewarp train`, `preview`, `plan`, `bench`. One function per command, its signature the interface.
 
 Nothing here imports Keras, a backend or OpenCV before a command needs them, so that `--help` is quick.
 """
@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 import onewarp
+from onewarp.cli.bench import bench
 from onewarp.cli.plan import plan
 from onewarp.cli.preview import preview
 from onewarp.cli.train import train
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command()(preview)
 app.command()(plan)
 app.add_typer(train, name="train")
+app.add_typer(bench, name="bench")
 
 
 def _version(wanted: bool) -> None:
