@@ -69,8 +69,8 @@ def median_time(call: Callable[[], Any], wait: Callable[[Any], Any], seconds: fl
     return statistics.median(times)
 
 
-def onewarp_step(policy: Any, shape: tuple[int, ...]) -> Callable[[Any, Any], Any]:
-    """(images, step number) -> augmented images: the draws are made inside."""
+def onewarp_step(policy: Any, shape: tuple[int, ...]) -> tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]:
+    """draws(step number) -> arrays, and augment(images, arrays) -> images."""
     from keras import ops
 
     import onewarp as ow
@@ -80,18 +80,21 @@ def onewarp_step(policy: Any, shape: tuple[int, ...]) -> Callable[[Any, Any], An
     plan = policy.plan(ow.Spec(images=shape[1:]))
     n = shape[0]
 
-    def step(x: Any, number: Any) -> Any:
+    def draws(number: Any) -> Any:
         height, width = (ops.full((n,), float(side)) for side in shape[1:3])
-        arrays = draw_arrays(plan, 0, number, ops.arange(n, dtype="int32"), None, height, width, n, ops)
-        return device.run(plan, arrays, {"images": x})["images"]
+        return draw_arrays(plan, 0, number, ops.arange(n, dtype="int32"), None, height, width, n, ops)
 
-    return step
+    return draws, lambda x, arrays: device.run(plan, arrays, {"images": x})["images"]
 
 
 def compiled(
-    backend: str, step: Callable[..., Any], shape: tuple[int, ...]
+    backend: str, draws: Callable[[Any], Any], augment: Callable[..., Any], shape: tuple[int, ...]
 ) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
-    """(call, wait) of the compiled step on one resident batch."""
+    """(call, wait) of the compiled step on one resident batch. On torch the draws stay eager, as under Keras."""
+
+    def step(x: Any, number: Any) -> Any:
+        return augment(x, draws(number))
+
     if backend == "jax":
         import jax
 
@@ -105,23 +108,25 @@ def compiled(
     import torch
 
     where = "cuda" if torch.cuda.is_available() else "cpu"
-    x, run = torch.from_numpy(images(shape)).to(where), torch.compile(step, fullgraph=True)
+    x, run = torch.from_numpy(images(shape)).to(where), torch.compile(augment, fullgraph=True)
     number = torch.tensor(1, dtype=torch.int32, device=where)
     wait = torch.cuda.synchronize if where == "cuda" else lambda: None
 
     def call() -> Any:
         with torch.no_grad():
-            return run(x, number)
+            return run(x, draws(number))
 
     return call, lambda result: wait()
 
 
-def counts(step: Callable[..., Any], shape: tuple[int, ...], item: int) -> dict[str, float]:
+def counts(
+    draws: Callable[[Any], Any], augment: Callable[..., Any], shape: tuple[int, ...], item: int
+) -> dict[str, float]:
     """What the compiled JAX program does: gathers per pixel, bytes against the least possible, fusions."""
     import jax
 
     x = jax.ShapeDtypeStruct(shape, "uint8")
-    lowered = jax.jit(step).lower(x, jax.ShapeDtypeStruct((), "int32"))
+    lowered = jax.jit(lambda x, number: augment(x, draws(number))).lower(x, jax.ShapeDtypeStruct((), "int32"))
     program = lowered.compile()
     cost = program.cost_analysis()
     cost = cost[0] if isinstance(cost, list) else cost
@@ -167,9 +172,9 @@ def measure_onewarp(backend: str, given: argparse.Namespace) -> dict[str, Any]:
         found["copy_gb_s"] = round(copy_rate(backend), 1)
     for name, policy in policies(given.dtype).items():
         shape = shapes(given)[name]
-        step = onewarp_step(policy, shape)
+        draws, augment = onewarp_step(policy, shape)
         began = time.perf_counter()
-        call, wait = compiled(backend, step, shape)
+        call, wait = compiled(backend, draws, augment, shape)
         wait(call())
         built = time.perf_counter() - began
         seconds = median_time(call, wait)
@@ -181,7 +186,7 @@ def measure_onewarp(backend: str, given: argparse.Namespace) -> dict[str, Any]:
             "gb_s": round(moved / seconds / 1e9, 2),
         }
         if backend == "jax":
-            found[name].update(counts(step, shape, item if name == "photo" else 4))
+            found[name].update(counts(draws, augment, shape, item if name == "photo" else 4))
     if given.resnet:
         found["resnet50"] = resnet(given)
     return found
