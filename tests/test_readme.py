@@ -59,6 +59,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside Keras
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_the_code_of_a_page_runs(path, folder) -> None:
     run_page(path, {"__name__": "__page__"})

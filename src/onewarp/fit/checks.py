@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from onewarp.data.batches import Batches
 from onewarp.errors import InputError, MissingDependency
 
 MINIMUM_KERAS = (3, 10)  # as in pyproject.toml
@@ -40,3 +41,30 @@ def check_sizes(x: Any) -> None:
             f"x is a list of {len(x)} images of {len(shapes)} shapes, which makes no batch; let a Loader warp them to "
             'one size: Loader(ArraySource(images, labels), policy, placement="device")'
         )
+
+
+def check_placement(model: Any, loader: Any) -> None:
+    """Raise InputError unless the model runs the policy exactly where the loader does not.
+
+    Where nothing was measured, "auto" becomes "device".
+    """
+    on_device = getattr(model, "takes_device_batches", False)
+    if on_device and loader.placement == "auto":
+        loader.place("device")
+    if on_device and loader.placement == "host" and not loader.batches.marks:
+        raise InputError(
+            f"{loader!r} has run its policy on the host, and an AugmentedModel would run one again; make the Loader "
+            'with placement="device", for validation, too'
+        )
+    if not on_device and loader.placement != "host":
+        raise InputError(
+            f"{loader!r} has placement={loader.placement!r}, but a plain model runs no policy; wrap it: "
+            "AugmentedModel(model, policy)"
+        )
+
+
+def check_device_can(batches: Batches) -> None:
+    """Raise PolicyError where the device cannot run what the host leaves to it."""
+    from onewarp.engine.device import check_device
+
+    check_device(batches.plan, batches.assemble.start)

@@ -12,7 +12,8 @@ import numpy as np
 
 from onewarp.data.prefetch import prefetch_batches
 from onewarp.errors import InputError
-from onewarp.fit.loader import Loader, check_placement
+from onewarp.fit.checks import check_placement
+from onewarp.fit.loader import Loader
 
 
 def predict(model: Any, loader: Loader) -> Any:

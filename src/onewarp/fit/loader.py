@@ -24,6 +24,7 @@ from onewarp.data.collate import copied
 from onewarp.data.memory import processors
 from onewarp.errors import InputError
 from onewarp.fit.callers import give_weights_back, keras_call
+from onewarp.fit.checks import check_device_can, check_placement
 from onewarp.fit.passes import EpochStats, Pass, checked_state, cut_short
 
 T = TypeVar("T")
@@ -105,7 +106,7 @@ class Loader(keras.utils.PyDataset):
             placement="device" if placement == "device" else "host",
         )
         if placement == "device":
-            _check_device(self.batches)
+            check_device_can(self.batches)
         self._chosen = False  # whether the placement was chosen by measuring
         self.threads = threads if threads is not None else min(processors(), 8)
         self.prefetch = prefetch
@@ -228,7 +229,7 @@ class Loader(keras.utils.PyDataset):
         batches = self.batches.placed(placement)
         batches.marks = placement == "host"
         if placement == "device":
-            _check_device(batches)
+            check_device_can(batches)
         return batches
 
     def place(self, placement: str) -> None:
@@ -327,30 +328,3 @@ class Loader(keras.utils.PyDataset):
             self.error = error
             give_weights_back()
             raise
-
-
-def check_placement(model: Any, loader: Loader) -> None:
-    """Raise InputError unless the model runs the policy exactly where the loader does not.
-
-    Where nothing was measured, "auto" becomes "device".
-    """
-    on_device = getattr(model, "takes_device_batches", False)
-    if on_device and loader.placement == "auto":
-        loader.place("device")
-    if on_device and loader.placement == "host" and not loader.batches.marks:
-        raise InputError(
-            f"{loader!r} has run its policy on the host, and an AugmentedModel would run one again; make the Loader "
-            'with placement="device", for validation, too'
-        )
-    if not on_device and loader.placement != "host":
-        raise InputError(
-            f"{loader!r} has placement={loader.placement!r}, but a plain model runs no policy; wrap it: "
-            "AugmentedModel(model, policy)"
-        )
-
-
-def _check_device(batches: Batches) -> None:
-    """Raise PolicyError where the device cannot run what the host leaves to it."""
-    from onewarp.engine.device import check_device
-
-    check_device(batches.plan, batches.assemble.start)

@@ -16,9 +16,9 @@ from keras import ops
 
 from onewarp.data.travel import READY, is_ready, unpack
 from onewarp.errors import InputError
-from onewarp.fit.checks import check_keras, check_sizes
+from onewarp.fit.checks import check_keras, check_placement, check_sizes
 from onewarp.fit.in_step import run_policy, run_route
-from onewarp.fit.loader import Loader, check_placement
+from onewarp.fit.loader import Loader
 from onewarp.fit.placement import place
 from onewarp.fit.roles import Targets, check_targets, entries_of
 from onewarp.fit.sparse import check_not_sparse, mixing
@@ -173,9 +173,11 @@ class AugmentedModel(keras.Model):
         """Let `keras.saving.save_model(augmented, ...)` write the file of the inner model.
 
         Keras files weights under the names of the attributes that hold them, and "./layers" is the place of "layers".
+        It goes through the names in their order, and through private ones last; "././" comes before "./_".
         """
         names = [attribute] if attribute else sorted(set(dir(self.model)) - set(dir(keras.Model())))
-        self.__dict__.update((f"./{name}", getattr(self.model, name)) for name in names)
+        for name in names:
+            self.__dict__[f"./{name}" if name.startswith("_") else f"././{name}"] = getattr(self.model, name, None)
 
     def save_own_variables(self, store: Any) -> None:
         self.model.save_own_variables(store)
