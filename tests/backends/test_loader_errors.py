@@ -173,7 +173,6 @@ def test_keras_may_not_add_workers_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"placement": "device"}, "comes with the device engine"),
         ({"placement": "moon"}, "not known"),
         ({"threads": 0}, "threads=0"),
         ({"prefetch": 0}, "prefetch=0"),
