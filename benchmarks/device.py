@@ -108,7 +108,7 @@ def compiled(
     import torch
 
     where = "cuda" if torch.cuda.is_available() else "cpu"
-    x, run = torch.from_numpy(images(shape)).to(where), torch.compile(augment, fullgraph=True)
+    x, run = torch.from_numpy(images(shape)).to(where), torch.compile(augment, fullgraph=True, dynamic=False)
     number = torch.tensor(1, dtype=torch.int32, device=where)
     wait = torch.cuda.synchronize if where == "cuda" else lambda: None
 

@@ -56,7 +56,7 @@ def test_a_whole_policy_of_ten(settings: dict[str, Any], rng: np.random.Generato
     """In one graph, on torch too: nothing breaks it, no Python depends on data."""
     batch = batch_of(ROWS[0], rng)
     policy = ow.Policy(TEN, **settings)
-    found, expected, _ = both(policy, batch, compile=True)
+    found, expected, _ = both(policy, batch, compile=BACKEND != "torch" or not settings)  # once: it traces for long
     assert_same_pixels(found["images"], expected["images"], unit_of(policy, batch["images"]), steps=True)
     np.testing.assert_allclose(found["labels"], expected["labels"], rtol=0, atol=1e-6)
     np.testing.assert_allclose(found["bounding_boxes"]["boxes"], expected["bounding_boxes"]["boxes"], atol=1e-3)

@@ -57,6 +57,7 @@ def test_draws_made_in_the_step(images: np.ndarray) -> None:
         assert_same_pixels(found, expected, 1 / 255, steps=True)
 
 
+@pytest.mark.skipif(BACKEND == "torch", reason="what torch traces, it does not call")
 def test_a_compiled_step_is_traced_once(images: np.ndarray) -> None:
     policy = ow.Policy(STEPS)
     plan, traces = policy.plan(ow.Spec.of(images)), 0
@@ -66,11 +67,11 @@ def test_a_compiled_step_is_traced_once(images: np.ndarray) -> None:
         traces += 1
         return device.run(plan, numbers, entries)
 
-    run = compiled(step) if BACKEND != "torch" else step
+    run = compiled(step)
     for epoch in range(3):
         params = policy.draw(images, seed=1, epoch=epoch)
         run(tensors(dict(params.arrays)), tensors({"images": images}))
-    assert traces <= (2 if BACKEND == "tensorflow" else 1) or BACKEND == "torch"  # TensorFlow traces Python twice
+    assert traces <= (2 if BACKEND == "tensorflow" else 1)  # TensorFlow traces Python twice
 
 
 def test_a_plan_in_two_parts(rng: np.random.Generator) -> None:
