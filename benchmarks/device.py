@@ -332,7 +332,8 @@ def main() -> int:
             best = max(peers, key=lambda name: peers[name])
             ratios = ", ".join(f"{n} {r / peers[best]:.1f}x" for n, r in rates.items() if n.startswith("onewarp"))
             print(f"{task}: beside {best} ({peers[best]}/s): {ratios}")
-    result = {"date": date, "machine": machine(), "versions": versions(), "settings": vars(given), "found": found}
+    settings = {name: getattr(given, name) for name in ("batch", "size", "dtype", "resnet")}
+    result = {"date": date, "machine": machine(), "versions": versions(), "settings": settings, "found": found}
     path = os.path.join(given.output, f"device-{date}.json")
     os.makedirs(given.output, exist_ok=True)
     with open(path, "w") as file:
