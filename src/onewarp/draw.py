@@ -154,7 +154,7 @@ def _warp(stage: WarpStage, draw: Draw, height: Array, width: Array, n: int) -> 
         arrays["frames"] = _along(frames, xp)
     if len(stage.levels) > 1:
         projective = any(plan.transform(index).projective for index in stage.places)
-        arrays["reduction"] = _spread(_reduction(matrices, projective, height, width, xp), n, xp, "int32")
+        arrays["reduction"] = _spread(_reduction(matrices, projective, stage.levels, height, width, xp), n, xp, "int32")
     return arrays, height, width
 
 
@@ -171,8 +171,10 @@ def _full(side: Array, n: int, xp: Any) -> Array:
     return xp.broadcast_to(side, (n,))
 
 
-def _reduction(matrices: list[Array], projective: bool, height: Array, width: Array, xp: Any) -> Array:
-    """1, 2, 4 or 8: the largest power of two by which the warp shrinks both axes of the source, at the centre."""
+def _reduction(
+    matrices: list[Array], projective: bool, levels: tuple[int, ...], height: Array, width: Array, xp: Any
+) -> Array:
+    """The largest of `levels` (1, 2, 4, 8) by which the warp shrinks both axes of the source, at the centre."""
     total = matrices[0]
     for matrix in matrices[1:]:
         total = matmul(total, matrix, xp)
@@ -183,8 +185,11 @@ def _reduction(matrices: list[Array], projective: bool, height: Array, width: Ar
         slopes = (slopes - (at[:2] / at[2])[:, None] * total[2, :2]) / at[2]
     squares = slopes * slopes
     steps = squares[:, 0] + squares[:, 1]
-    shrink = xp.sqrt(xp.minimum(steps[0], steps[1])) * (1.0 + 1e-4)  # 2 means 2 in float32, too
-    return 2.0 ** xp.floor(xp.log2(xp.minimum(xp.maximum(shrink, 1.0), 8.0)))
+    square = xp.minimum(steps[0], steps[1]) * (1.0 + 1e-4) ** 2  # of how much it shrinks; 2 means 2 in float32, too
+    reduction = xp.ones_like(square)
+    for level in levels[1:]:
+        reduction = xp.where(square >= float(level * level), float(level), reduction)
+    return reduction
 
 
 def _colour(op: ColorOp, draw: Draw, n: int) -> Array | None:
