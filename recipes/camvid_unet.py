@@ -6,7 +6,7 @@ Data: folders train, trainannot, val, valannot, test, testannot (the SegNet tuto
 11 is void). Masks follow the images' draws; void and what lies outside the image (`mask_fill_value`) are left out of
 loss and metric.
 
-RESULTS_HEAD
+Not trained to the end yet: no published figure is answered by this file so far.
 """
 
 from __future__ import annotations
