@@ -6,8 +6,8 @@ Data: folders train, trainannot, val, valannot, test, testannot (the SegNet tuto
 11 is void). Masks follow the images' draws; void and what lies outside the image (`mask_fill_value`) are left out of
 loss and metric.
 
-Found: 33.5 % mean IoU on the test images with `--epochs 40 --size 64 96 --filters 8`, seed 0, JAX, in 218 s on two cores of
-an AMD EPYC. Small images, a small net, no pre-training: no published figure is answered by that.
+Found: 33.5 % mean IoU on the test images with `--epochs 40 --size 64 96 --filters 8`, seed 0, JAX, in 218 s on two
+cores of an AMD EPYC. Small images, a small net, no pre-training: no published figure is answered by that.
 """
 
 from __future__ import annotations
