@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from onewarp import _native
+from onewarp.blocks import BLOCKS
 from onewarp.boxes import from_corners, to_corners
 from onewarp.draw import partners
 from onewarp.engine.follow import mixed_boxes, mixed_points, without_padding
@@ -100,7 +101,7 @@ def _mix_pixels(
 ) -> np.ndarray:
     if rect is not None:
         return _pasted(images, other, rect, 2 if plan.settings.data_format == "channels_first" else 1)
-    result = np.empty_like(images)
+    result = BLOCKS.empty(images.shape, images.dtype)
     _native.mix(images, result, weight.astype(np.float32), other.astype(np.int32), threads)
     return result
 

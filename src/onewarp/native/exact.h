@@ -1,6 +1,7 @@
 // Exact copies: flips, quarter turns, transposes, whole shifts and crops. Pixels are moved as bytes, nothing is computed.
 #pragma once
 
+#include "ahead.h"
 #include "geometry.h"
 #include "kernels.h"
 
@@ -92,16 +93,7 @@ void copy_row(const Image& image, const Steps& steps, Border border, const uint8
   outside(last, width);
 }
 
-constexpr int kBand = 16;  // rows
-
-// Reads a byte of each line of rows [first, last), upwards in memory: that runs ahead by itself, going down does not.
-inline void read_ahead(const Image& image, int first, int last) {
-  unsigned seen = 0;
-  const int end = last < image.height ? last : image.height;
-  for (int y = first > 0 ? first : 0; y < end; ++y)
-    for (ptrdiff_t at = 0; at < image.width * image.column; at += 64) seen += image.data[y * image.row + at];
-  asm volatile("" : : "r"(seen));  // the reads are not left out
-}
+constexpr int kBand = 16;  // rows of a mirrored copy whose source is read ahead
 
 template <int B>
 void copy_rows(const Image& image, const Steps& steps, Border border, const uint8_t* fill, int bytes, const Target& target) {
@@ -109,7 +101,8 @@ void copy_rows(const Image& image, const Steps& steps, Border border, const uint
   for (int i = 0; i < target.height; ++i) {
     if (mirrored && i % kBand == 0) {
       const int y = steps.y + i * steps.y_by_row;
-      read_ahead(image, steps.y_by_row > 0 ? y : y - kBand + 1, steps.y_by_row > 0 ? y + kBand : y + 1);
+      const int first = steps.y_by_row > 0 ? y : y - kBand + 1;
+      read_lines(image, {first > 0 ? first : 0, first + kBand < image.height ? first + kBand : image.height, 0, image.width});
     }
     copy_row<B>(image, steps, border, fill, i, target.width, bytes, target.data + i * target.row);
   }

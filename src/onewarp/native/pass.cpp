@@ -139,7 +139,7 @@ template <class Real> class Worker {
     const ptrdiff_t bytes = target.column;
     const uint8_t* fill = pixel_of(settings_.erase[step.index].fill, rect_pixel_);
     filled_.resize(static_cast<size_t>(bytes) * target.width);  // a row of it
-    for (int j = 0; j < target.width; ++j) std::memcpy(filled_.data() + j * bytes, fill, bytes);
+    repeat_pixel(fill, target.width, static_cast<int>(bytes), filled_.data());
     for (int k = 0; k < step.count; ++k) {
       const int32_t* rect = step.rects + 4 * static_cast<ptrdiff_t>(k);
       const int left = std::max(rect[1], 0), right = std::min(rect[3], target.width);

@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "ahead.h"
 #include "exact.h"
 #include "kernels.h"
 #include "pass.h"
@@ -65,7 +66,7 @@ template <class Real> class Warping {
   }
 
  private:
-  static constexpr int kBand = 32;                // rows of the frame
+  static constexpr int kAheadRows = 32;                // rows of the frame
   static constexpr ptrdiff_t kCached = 1 << 16;  // bytes: what needs no care
 
   Sampling wanted() const {
@@ -116,22 +117,14 @@ template <class Real> class Warping {
   // of memory, while a warp's own reads, across many rows of the source, wait for each cache line.
   void read_ahead(int first) {
     const Image& image = warp_.source;
-    const int last = first + kBand;
+    const int last = first + kAheadRows;
     bool inside;
     const Part part = sources(warp_.geometry, 1, image.height, image.width, first, last, out_width_, &inside);
-    touch(image, {part.top, std::min(part.bottom, read_.top), part.left, part.right});
-    touch(image, {std::max(part.top, read_.bottom), part.bottom, part.left, part.right});
+    read_lines(image, {part.top, std::min(part.bottom, read_.top), part.left, part.right});
+    read_lines(image, {std::max(part.top, read_.bottom), part.bottom, part.left, part.right});
     read_.top = std::min(read_.top, part.top);
     read_.bottom = std::max(read_.bottom, part.bottom);
     ahead_ = last;
-  }
-
-  static void touch(const Image& image, const Part& part) {
-    const ptrdiff_t from = part.left * image.column, to = part.right * image.column;
-    unsigned seen = 0;
-    for (int y = part.top; y < part.bottom; ++y)
-      for (ptrdiff_t at = from; at < to; at += 64) seen += image.data[y * image.row + at];
-    asm volatile("" : : "r"(seen));  // the reads are not left out
   }
 
   Image reduced(const Image& image, int r, Dtype dtype, const Part& part) {
