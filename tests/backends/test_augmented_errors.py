@@ -69,6 +69,15 @@ def test_a_sparse_loss_with_mixed_labels(loss: Any) -> None:
         augmented(MIXES, loss=loss)
 
 
+def test_a_mix_inside_a_combinator_counts() -> None:
+    for inside in (ow.Sometimes([ow.MixUp()], p=0.5), ow.OneOf([ow.Sometimes([ow.CutMix()], p=0.5), ow.MixUp()])):
+        policy = ow.Policy([inside, ow.Rescale()])
+        with pytest.raises(InputError, match="makes mixed labels"):
+            augmented(policy, loss="sparse_categorical_crossentropy")
+        with pytest.raises(PolicyError, match="changes the labels"):
+            policy.as_layer()
+
+
 def test_a_sparse_metric_with_mixed_labels() -> None:
     metrics = [keras.metrics.SparseCategoricalAccuracy()]
     with pytest.raises(InputError, match="SparseCategoricalAccuracy.*use CategoricalAccuracy"):

@@ -9,9 +9,9 @@ import keras
 from onewarp.errors import InputError, PolicyError
 from onewarp.fit.checks import check_keras
 from onewarp.fit.in_step import run_policy
+from onewarp.fit.sparse import first_mix
 from onewarp.policy import Policy
 from onewarp.spec import Spec
-from onewarp.transform import Mix
 
 
 @keras.saving.register_keras_serializable("onewarp")
@@ -38,10 +38,10 @@ class PolicyLayer(keras.layers.Layer):
         super().__init__(**{"dtype": "float32", **kwargs, "autocast": False})
         if not isinstance(policy, Policy):
             raise InputError(f"PolicyLayer({policy!r}): pass a Policy, such as Policy([HorizontalFlip()])")
-        mixes = [transform for transform in policy if isinstance(transform, Mix)]
-        if mixes:
+        mix = first_mix(policy)
+        if mix is not None:
             raise PolicyError(
-                f"{mixes[0].expression()} changes the labels, which a layer does not see; use AugmentedModel instead"
+                f"{mix.expression()} changes the labels, which a layer does not see; use AugmentedModel instead"
             )
         self.policy, self.seed = policy, int(seed)
         self.value_range = None if value_range is None else (float(value_range[0]), float(value_range[1]))

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
 
 from onewarp.errors import InputError
 from onewarp.policy import Policy
-from onewarp.transform import Mix
+from onewarp.transform import Combinator, Mix, Transform
+
+
+def first_mix(transforms: Iterable[Transform]) -> Mix | None:
+    """The first transform that mixes samples, inside a combinator, too; None where none does."""
+    for transform in transforms:
+        found = first_mix(transform.transforms) if isinstance(transform, Combinator) else transform
+        if isinstance(found, Mix):
+            return found
+    return None
 
 
 def mixing(policy: Policy) -> str | None:
     """What the first transform is called that mixes samples; None where none does."""
-    return next((type(transform).__name__ for transform in policy if isinstance(transform, Mix)), None)
+    found = first_mix(policy)
+    return None if found is None else type(found).__name__
 
 
 def check_not_sparse(losses: Any, mix: str) -> None:
