@@ -154,14 +154,14 @@ def _by_batch(make: Callable[[], Any], pooled: bool, setup: Setup, task: str) ->
     return work
 
 
-def _kornia() -> Any:
+def kornia_steps() -> Any:
     import kornia.augmentation as K
 
     affine = K.RandomAffine(10.0, translate=(0.1, 0.1), p=1.0)  # its p is 0.5 unless told
     return K.AugmentationSequential(K.RandomHorizontalFlip(p=0.5), affine)
 
 
-def _fuse() -> Any:
+def fuse_steps() -> Any:
     peers.torchvision_v2()
     import kornia.augmentation as K
     from fuse_aug import Compose
@@ -245,10 +245,10 @@ CONTESTANTS = (
     Contestant("albumentations, threads", _albumentations, ("albumentations",)),
     Contestant("albumentations, processes", _albumentations_processes, ("torch", "albumentations")),
     Contestant("torchvision, threads", _torchvision, ("torch", "torchvision")),
-    Contestant("kornia", partial(_by_batch, _kornia, False), KORNIA),
-    Contestant("kornia, a batch per thread", partial(_by_batch, _kornia, True), KORNIA),
-    Contestant("fuse-augmentations", partial(_by_batch, _fuse, False), FUSE),
-    Contestant("fuse-augmentations, a batch per thread", partial(_by_batch, _fuse, True), FUSE),
+    Contestant("kornia", partial(_by_batch, kornia_steps, False), KORNIA),
+    Contestant("kornia, a batch per thread", partial(_by_batch, kornia_steps, True), KORNIA),
+    Contestant("fuse-augmentations", partial(_by_batch, fuse_steps, False), FUSE),
+    Contestant("fuse-augmentations, a batch per thread", partial(_by_batch, fuse_steps, True), FUSE),
     Contestant("DALI, CPU", _dali, ("nvidia.dali",)),
     Contestant("Keras layers in tf.data", _keras_layers, ("tensorflow",), TENSORFLOW),
     Contestant("ImageDataGenerator", _image_data_generator, ("tensorflow", "scipy"), TENSORFLOW),

@@ -32,10 +32,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.cifar import fuse_steps, kornia_steps
 from benchmarks.machine import machine, versions
+from benchmarks.photos import MEAN, STD
 from benchmarks.rounds import ROOT
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CONTESTANTS = ("onewarp-jax", "onewarp-tensorflow", "onewarp-torch", "keras-jax", "keras-tensorflow", "kornia", "fuse")
 
 
@@ -87,6 +88,13 @@ def onewarp_step(policy: Any, shape: tuple[int, ...]) -> tuple[Callable[[Any], A
     return draws, lambda x, arrays: device.run(plan, arrays, {"images": x})["images"]
 
 
+def torch_device() -> tuple[str, Callable[[], None]]:
+    """Where torch computes, and what waits until it has."""
+    import torch
+
+    return ("cuda", torch.cuda.synchronize) if torch.cuda.is_available() else ("cpu", lambda: None)
+
+
 def compiled(
     backend: str, draws: Callable[[Any], Any], augment: Callable[..., Any], shape: tuple[int, ...]
 ) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
@@ -107,18 +115,17 @@ def compiled(
         return (lambda: run(x, tf.constant(1))), lambda result: result[0, 0, 0, 0].numpy()
     import torch
 
-    where = "cuda" if torch.cuda.is_available() else "cpu"
+    where, done = torch_device()
     x = torch.from_numpy(images(shape)).to(where)
     # Inductor's code for the CPU takes seconds for a plan with a mean, so there it is eager, as under Keras.
     run = torch.compile(augment, fullgraph=True, dynamic=False) if where == "cuda" else augment
     number = torch.tensor(1, dtype=torch.int32, device=where)
-    wait = torch.cuda.synchronize if where == "cuda" else lambda: None
 
     def call() -> Any:
         with torch.no_grad():
             return run(x, draws(number))
 
-    return call, lambda result: wait()
+    return call, lambda result: done()
 
 
 def counts(
@@ -161,9 +168,8 @@ def copy_rate(backend: str) -> float:
         return 2 * size / median_time(lambda: run(x), jax.block_until_ready, 1.0) / 1e9
     import torch
 
-    where = "cuda" if torch.cuda.is_available() else "cpu"
+    where, wait = torch_device()
     a, b = torch.zeros(size, dtype=torch.uint8, device=where), torch.empty(size, dtype=torch.uint8, device=where)
-    wait = torch.cuda.synchronize if where == "cuda" else lambda: None
     return 2 * size / median_time(lambda: b.copy_(a), lambda _: wait(), 1.0) / 1e9
 
 
@@ -250,8 +256,7 @@ def measure_keras(backend: str, given: argparse.Namespace) -> dict[str, Any]:
 def measure_torch(library: str, given: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    where = "cuda" if torch.cuda.is_available() else "cpu"
-    wait = torch.cuda.synchronize if where == "cuda" else lambda: None
+    where, wait = torch_device()
     found = {}
     for name, shape in shapes(given).items():
         x = torch.from_numpy(images(shape)).permute(0, 3, 1, 2).contiguous().to(where)
@@ -267,16 +272,14 @@ def measure_torch(library: str, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def torch_transform(library: str, name: str) -> Any:
+    if name == "cifar":
+        return (kornia_steps if library == "kornia" else fuse_steps)()
     import kornia.augmentation as K
     import torch
 
-    flip = K.RandomHorizontalFlip(p=0.5)
-    if name == "cifar":
-        steps = [flip, K.RandomRotation(10.0, p=1.0), K.RandomAffine(0.0, translate=(0.1, 0.1), p=1.0)]
-    else:
-        affine = [K.RandomRotation(15.0, p=1.0), K.RandomAffine(0.0, translate=(0.1, 0.1), scale=(0.8, 1.2), p=1.0)]
-        jitter = K.ColorJitter(0.2, 0.2, 0.2, 0.1, p=1.0)
-        steps = [flip, *affine, jitter, K.Normalize(torch.tensor(MEAN), torch.tensor(STD))]
+    affine = [K.RandomRotation(15.0, p=1.0), K.RandomAffine(0.0, translate=(0.1, 0.1), scale=(0.8, 1.2), p=1.0)]
+    jitter = K.ColorJitter(0.2, 0.2, 0.2, 0.1, p=1.0)
+    steps = [K.RandomHorizontalFlip(p=0.5), *affine, jitter, K.Normalize(torch.tensor(MEAN), torch.tensor(STD))]
     if library == "kornia":
         return K.AugmentationSequential(*steps)
     from benchmarks import peers
