@@ -53,10 +53,10 @@ def test_indented_is_the_same_json() -> None:
 
 def test_preview(tmp_path: Path) -> None:
     path = write(tmp_path)
-    assert run("preview", path, "--images", tmp_path, "--out", tmp_path / "a.png") == 0
+    assert run("preview", path, "--images", tmp_path, "--out", tmp_path / "plain.png") == 0
     policy = tmp_path / "policy.yaml"
     policy.write_text("transforms: [HorizontalFlip]\n")
-    wide = tmp_path / "b.png"
+    wide = tmp_path / "drawn.png"
     assert run("preview", path, "--images", tmp_path, "--policy", policy, "--out", wide, "--draws", 2) == 0
     assert cv2.imread(str(wide)).shape[1] > 3 * 240
     assert run("preview", tmp_path / "none.json", "--images", tmp_path) == 2
