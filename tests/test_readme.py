@@ -1,7 +1,7 @@
 """What the documentation shows runs: every ```python block of README.md and docs/*.md, and the whole user's code.
 
 The blocks of a file share one namespace, as a reader would type them, and run in a folder with a few small images in
-photos/train and photos/val. A block below the comment `<!-- not run: reason -->` is left out.
+photos/train and photos/val, and a COCO file in coco. A block below the comment `<!-- not run: reason -->` is left out.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from coco_helpers import write as write_coco
 from data_helpers import class_folder
 
 PROJECT = Path(__file__).parent.parent
@@ -56,6 +57,8 @@ def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("COLUMNS", "100")
     class_folder(tmp_path / "photos" / "train", {"cat": 4, "dog": 4}, size=(40, 52))
     class_folder(tmp_path / "photos" / "val", {"cat": 2, "dog": 2}, size=(36, 30))
+    (tmp_path / "coco" / "images").mkdir(parents=True)
+    write_coco(tmp_path / "coco" / "images").rename(tmp_path / "coco" / "instances.json")
     return tmp_path
 
 

@@ -42,6 +42,7 @@ _HOMES = {
         ),
         "onewarp.data",
     ),
+    **dict.fromkeys(("CocoFile", "CocoSource", "coco_writer"), "onewarp.coco"),
     "AugmentedModel": "onewarp.fit.model",
     "Loader": "onewarp.fit.loader",
     "PipelineMonitor": "onewarp.fit.callbacks",
@@ -50,6 +51,15 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from onewarp.coco import (
+        CocoFile as CocoFile,
+    )
+    from onewarp.coco import (
+        CocoSource as CocoSource,
+    )
+    from onewarp.coco import (
+        coco_writer as coco_writer,
+    )
     from onewarp.data import (
         ArraySource as ArraySource,
     )

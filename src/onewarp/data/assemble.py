@@ -17,9 +17,9 @@ import numpy as np
 
 from onewarp.batch import check_batch
 from onewarp.boxes import to_corners
-from onewarp.data.base import Sample, Source, class_numbers
+from onewarp.data.base import DrawnMask, Sample, Source, class_numbers
 from onewarp.data.collate import padded_boxes, padded_points
-from onewarp.data.decode import EncodedImage, EncodedMask
+from onewarp.data.decode import EncodedImage, LazyMask
 from onewarp.data.travel import PARAMS, travelling
 from onewarp.draw import draw
 from onewarp.engine import host
@@ -158,9 +158,14 @@ class Assembler:
                 pixels = image
             host.run_images(plan, own, [pixels], out[slot : slot + 1], start=start)
             if masks is not None:
-                mask = masks[slot].decode() if isinstance(masks[slot], EncodedMask) else masks[slot]
-                self._check_mask(mask, image.shape, int(rows[slot]))
-                found[slot] = host.run_masks(plan, params, [mask], start=slot)
+                mask = masks[slot]
+                if isinstance(mask, LazyMask) and not isinstance(mask, DrawnMask):
+                    mask = mask.decode()
+                self._check_mask(mask.shape, image.shape, int(rows[slot]))
+                if isinstance(mask, DrawnMask):
+                    found[slot] = mask.draw(plan, params, slot)
+                else:
+                    found[slot] = host.run_masks(plan, params, [mask], start=slot)
 
         _each(warp, len(rows), pool)
         if masks is not None:
@@ -174,11 +179,11 @@ class Assembler:
         r = host.reduction(plan, params, slot)
         return r if image.scales(r) else 1
 
-    def _check_mask(self, mask: np.ndarray, shape: tuple[int, ...], row: int) -> None:
-        if mask.shape[:2] != shape[:2]:
+    def _check_mask(self, mask: tuple[int, ...], shape: tuple[int, ...], row: int) -> None:
+        if mask[:2] != shape[:2]:
             raise DataError(
                 f"{self.source.name(row)}: the image has {shape[0]}x{shape[1]} pixels (EXIF orientation "
-                f"applied), its segmentation mask {mask.shape[0]}x{mask.shape[1]}; give it the image's size"
+                f"applied), its segmentation mask {mask[0]}x{mask[1]}; give it the image's size"
             )
 
     def _check(self, batch: Sample, sizes: np.ndarray, rows: np.ndarray) -> None:

@@ -9,16 +9,33 @@ defaults below.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onewarp.data.decode import EncodedImage, EncodedMask
+from onewarp.data.decode import EncodedImage, LazyMask
 from onewarp.errors import InputError
+
+if TYPE_CHECKING:
+    from onewarp.params import Params
+    from onewarp.plan import Plan
 
 Sample = dict[str, Any]
 Outputs = tuple[str | tuple[str, ...], ...]
 TARGETS = ("labels", "segmentation_masks", "bounding_boxes", "keypoints")
+
+
+class DrawnMask(LazyMask):
+    """A mask that is drawn at the size of the result, from shapes that follow the geometry, instead of resampled."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(height, width, ...) of its photograph."""
+        raise NotImplementedError
+
+    def draw(self, plan: Plan, params: Params, slot: int) -> np.ndarray:
+        """The mask after the warps of `plan` under the parameters of sample `slot`, [1, height, width, ...]."""
+        raise NotImplementedError
 
 
 class Source:
@@ -48,7 +65,7 @@ class Source:
         raise NotImplementedError
 
     def lazy(self, index: int) -> Sample:
-        """Sample `index`; where it comes from files, undecoded as `EncodedImage` and `EncodedMask`."""
+        """Sample `index`; where it comes from files, undecoded as `EncodedImage` and `LazyMask`."""
         raise NotImplementedError
 
     def name(self, index: int) -> str:
@@ -58,7 +75,7 @@ class Source:
     def __getitem__(self, index: int) -> Sample:
         sample = dict(self.lazy(self._checked(index)))
         for role, value in sample.items():
-            if isinstance(value, (EncodedImage, EncodedMask)):
+            if isinstance(value, (EncodedImage, LazyMask)):
                 sample[role] = value.decode()
         return sample
 

@@ -43,14 +43,16 @@ class EncodedImage:
         name: what error messages call it, usually its path.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA) channels of the result.
         dtype: "uint8" or "uint16".
+        exif: whether the EXIF orientation is applied; False leaves the frame as it is stored.
     """
 
-    def __init__(self, data: Encoded, name: str, channels: int = 3, dtype: str = "uint8") -> None:
+    def __init__(self, data: Encoded, name: str, channels: int = 3, dtype: str = "uint8", *, exif: bool = True) -> None:
         if channels not in (1, 3, 4):
             raise InputError(f"channels={channels!r} is not known; use 1 (grey), 3 (RGB) or 4 (RGBA)")
         if dtype not in ("uint8", "uint16"):
             raise InputError(f'dtype={dtype!r} is not known for files; use "uint8" or "uint16"')
         self.data, self.name, self.channels, self.dtype = data, name, channels, dtype
+        self.exif = exif
 
     def __repr__(self) -> str:
         return f"EncodedImage({self.name!r}, {len(self.data)} bytes, channels={self.channels}, dtype={self.dtype!r})"
@@ -65,8 +67,15 @@ class EncodedImage:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) after the EXIF orientation, from the header alone."""
-        return (*self.header.turned_size, self.channels)
+        """(height, width, channels) after the EXIF orientation (unless exif=False), from the header alone."""
+        header = self.header
+        size = header.turned_size if self.exif else (header.height, header.width)
+        return (*size, self.channels)
+
+    @property
+    def orientation(self) -> int:
+        """The EXIF orientation that `decode` applies, 1 to 8."""
+        return self.header.orientation if self.exif else 1
 
     def scaled(self, reduction: int) -> tuple[int, int, int]:
         """The shape of the image decoded at 1 / reduction of its size: sides are rounded up."""
@@ -77,7 +86,7 @@ class EncodedImage:
         """Whether `decode(reduction=)` can scale: a JPEG whose blocks begin at the corner where its pixels do."""
         header = self.header
         whole = header.height % reduction == 0 and header.width % reduction == 0
-        return header.format == "jpeg" and header.channels != 4 and (whole or header.orientation == 1)
+        return header.format == "jpeg" and header.channels != 4 and (whole or self.orientation == 1)
 
     def decode(self, out: np.ndarray | None = None, *, fast: bool = False, reduction: int = 1) -> np.ndarray:
         """The pixels [height, width, channels] of `dtype`, in the frame after the EXIF orientation.
@@ -106,7 +115,7 @@ class EncodedImage:
             raise DataError(f"{self.name}: {error}; {REMEDY}") from None
         if pixels is out and out is not None:
             return out
-        pixels = turn(_as_channels(_as_depth(pixels, self.dtype), self.channels), header.orientation)
+        pixels = turn(_as_channels(_as_depth(pixels, self.dtype), self.channels), self.orientation)
         if pixels.shape != shape:
             raise DataError(f"{self.name}: the header says {shape}, the pixels are {pixels.shape}; {REMEDY}")
         if out is None:
@@ -115,7 +124,14 @@ class EncodedImage:
         return out
 
 
-class EncodedMask:
+class LazyMask:
+    """A mask that is not there before `decode()` -> [height, width] or [height, width, channels], whole numbers."""
+
+    def decode(self) -> np.ndarray:
+        raise NotImplementedError
+
+
+class EncodedMask(LazyMask):
     """One mask file in memory: class numbers per pixel, decoded by `decode()` -> [height, width] uint8 or uint16."""
 
     def __init__(self, data: Encoded, name: str) -> None:

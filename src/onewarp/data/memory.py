@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from onewarp.data.base import Source
-from onewarp.data.decode import EncodedImage, EncodedMask
+from onewarp.data.decode import EncodedImage, LazyMask
 from onewarp.data.sources import ArraySource
 from onewarp.errors import DataError
 
@@ -78,7 +78,7 @@ def in_memory(
             images[index] = image
         for role, rows in others.items():
             value = sample[role]
-            rows[index] = value.decode() if isinstance(value, EncodedMask) else value
+            rows[index] = value.decode() if isinstance(value, LazyMask) else value
 
     # OpenCV's own pool would only fight with ours.
     pool = ThreadPoolExecutor(threads or processors(), "onewarp-read", initializer=cv2.setNumThreads, initargs=(0,))
