@@ -70,15 +70,16 @@ def test_state_without_a_monitor_says_what_is_missing() -> None:
     seen.clear()
     trained.fit(loader, epochs=1, verbose=0, callbacks=[PipelineMonitor(), Ask()])
     assert seen == [1, 2, 3, 4, 5, 0]
-    assert loader.state() == {"epoch": 2, "batch": 0, "seed": 0, "batch_size": BATCH, "samples": N}
+    key = {"seed": 0, "batch_size": BATCH, "samples": N, "order": "shuffled"}
+    assert loader.state() == {"epoch": 2, "batch": 0, **key}
 
 
 def test_restore_refuses_foreign_states() -> None:
     loader = Loader(source(), POLICY, BATCH, seed=1)
     state = loader.state()
-    for change, says in (({"seed": 2}, "seed=2"), ({"batch_size": 5}, "batch_size=5"), ({"samples": 9}, "samples=9")):
-        with pytest.raises(InputError, match=says):
-            loader.restore({**state, **change})
+    for name, value in (("seed", 2), ("batch_size", 5), ("samples", 9), ("order", "sequential")):
+        with pytest.raises(InputError, match=f"{name}={value!r}"):
+            loader.restore({**state, name: value})
     with pytest.raises(InputError, match="last_batch"):
         loader.restore({**state, "batch": 6})
     with pytest.raises(InputError, match="not a state"):

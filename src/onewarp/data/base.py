@@ -50,6 +50,8 @@ class Source:
         roles: the entries that a sample has, `images` first.
         outputs: which entries become (x, y, sample_weight); a tuple of names inside it becomes a dictionary.
         dense: whether the samples lie in arrays of equal sizes, so that `gather` takes a batch at once.
+        blocks: int [m + 1], rows at which the pieces begin that are best read together (the shards of a store), and the
+            number of samples at the end; None where there are none. For `shuffle="windowed"`.
     """
 
     labels: np.ndarray | None = None
@@ -60,6 +62,7 @@ class Source:
     roles: tuple[str, ...] = ("images",)
     outputs: Outputs = ("images",)
     dense: bool = False
+    blocks: np.ndarray | None = None
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -150,6 +153,8 @@ class SubsetSource(Source):
         self.image_shape, self.dtype, self.value_range = source.image_shape, source.dtype, source.value_range
         self.class_names, self.dense = source.class_names, source.dense
         self.roles, self.outputs = source.roles, source.outputs
+        if source.blocks is not None and (np.diff(self.indices) >= 0).all():  # in the order of the origin
+            self.blocks = np.searchsorted(self.indices, source.blocks)
 
     def __len__(self) -> int:
         return len(self.indices)

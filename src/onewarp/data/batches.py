@@ -9,14 +9,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from onewarp.data.assemble import Assembler, Unreadable
 from onewarp.data.base import Outputs, Sample, Source, checked_outputs, class_numbers
-from onewarp.data.order import order
+from onewarp.data.epochs import sampling_of
+from onewarp.data.shards import Steps, checked_shard
 from onewarp.data.travel import PARAMS, READY, Route, pack
 from onewarp.errors import DataError, InputError
 from onewarp.spec import Spec
@@ -39,7 +40,12 @@ class Batches:
         source: where samples come from.
         policy: what happens to them; it must make all images one size.
         batch_size: rows of a batch.
-        shuffle: whether each epoch has an order of its own, drawn from (seed, epoch).
+        shuffle: True, each epoch has an order of its own, drawn from (seed, epoch); False, the source's order; or
+            "windowed": the source's blocks (the shards of a store) are shuffled, and then samples within each `window`
+            of them, so that what was read for one batch serves the next ones.
+        window: how many blocks "windowed" shuffles into each other; 16 by default.
+        shard: (index, count): this reader is number `index` of `count` that share each epoch: equally many batches for
+            each, no sample twice, together one epoch up to `last_batch`. `batch_size` is that of one shard.
         seed: whole number in [0, 2**64) behind the order and every draw.
         last_batch: what becomes of the samples that do not fill a batch: "wrap" completes it with the first samples of
             the same epoch's order (the default when shuffling), "drop" leaves them out, "keep" hands over a short batch
@@ -69,7 +75,9 @@ class Batches:
         policy: Any,
         batch_size: int = 32,
         *,
-        shuffle: bool = True,
+        shuffle: bool | str = True,
+        window: int | None = None,
+        shard: tuple[int, int] = (0, 1),
         seed: int = 0,
         last_batch: str | None = None,
         labels: str = "int",
@@ -94,12 +102,12 @@ class Batches:
             raise InputError(f"seed={seed!r} must be a whole number in [0, 2**64); pass e.g. 0")
         if not len(source):
             raise DataError("the source has no samples; check how it was made")
-        if last_batch == "drop" and len(source) < batch_size:
-            raise InputError(
-                f'last_batch="drop" leaves no batch of {batch_size} from {len(source)} samples; lower batch_size'
-            )
         self.source, self.policy, self.batch_size, self.seed = source, policy, int(batch_size), int(seed)
         self.shuffle, self.last_batch, self.on_error = bool(shuffle), last_batch, on_error
+        self.sampling = sampling_of(source, self.seed, shuffle, window)
+        self.shard = checked_shard(shard)
+        self.steps = Steps(len(self.sampling), self.batch_size, last_batch, *self.shard, self.sampling.spans)
+        self.steps.check()
         self.placement = placement
         self.marks = False  # whether x says that it has been augmented, for a model that would do it otherwise
         self.plan = policy.plan(Spec(source.image_shape, source.dtype, source.value_range))
@@ -114,25 +122,17 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches in a full epoch."""
-        whole, rest = divmod(len(self.source), self.batch_size)
-        return whole + (rest > 0 and self.last_batch != "drop")
+        return len(self.steps)
 
     def positions(self, index: int) -> np.ndarray:
         """Places in the epoch's order that batch `index` shows, int64 [rows]; those behind the end wrap around."""
         if not 0 <= index < len(self):
             raise InputError(f"batch {index} of an epoch of {len(self)} batches; indices run from 0 to {len(self) - 1}")
-        start, stop = index * self.batch_size, (index + 1) * self.batch_size
-        return np.arange(start, min(stop, len(self.source)) if self.last_batch == "keep" else stop, dtype=np.int64)
-
-    def order(self, epoch: int) -> np.ndarray:
-        """The order of an epoch: indices into the source, int64 [n]."""
-        n = len(self.source)
-        return order(self.seed, epoch, n) if self.shuffle else np.arange(n, dtype=np.int64)
+        return self.steps.positions(index)
 
     def indices(self, epoch: int, index: int) -> np.ndarray:
         """Indices into the source of the samples that batch `index` of `epoch` shows, int64 [rows]."""
-        chosen: np.ndarray = self.order(epoch)[self.positions(index) % len(self.source)]
-        return chosen
+        return self.sampling.at(epoch, self.positions(index)).rows
 
     def batch(self, epoch: int, index: int) -> Sample:
         """The entries of a batch by role, new arrays: `images` and whatever targets the source has."""
@@ -144,20 +144,22 @@ class Batches:
         Raises:
             DataError: a sample that cannot be used, by name; with on_error="skip" only when none can be.
         """
-        n, positions, whole = len(self.source), self.positions(index), self.order(epoch)
-        rows, occurrence = whole[positions % n], positions // n
+        n, positions = len(self.sampling), self.positions(index)
+        chosen = self.sampling.at(epoch, positions)
+        rows, occurrence = chosen.rows.copy(), chosen.occurrence.copy()
         skipped: dict[int, str] = {}
         tries = np.zeros(len(rows), np.int64)
         bad = [slot for slot, row in enumerate(rows) if int(row) in self._unreadable] if self._unreadable else []
         skipped.update((slot, f"{self.source.name(int(rows[slot]))}: unreadable, as found before") for slot in bad)
         while True:
             for slot in bad:
-                tries[slot] += 1
-                while tries[slot] <= n and self._at(whole, positions[slot], tries[slot]) in self._unreadable:
+                while tries[slot] <= n:
                     tries[slot] += 1
+                    rows[slot] = self.sampling.instead(epoch, int(positions[slot]), int(tries[slot]))
+                    if int(rows[slot]) not in self._unreadable:
+                        break
                 if tries[slot] > n:
                     raise DataError(f"none of the {n} samples can be read; {next(iter(skipped.values()))}")
-                rows[slot] = self._at(whole, positions[slot], tries[slot])
                 occurrence[slot] = REPLACED + tries[slot]
             try:
                 device = self.placement == "device"
@@ -184,13 +186,15 @@ class Batches:
     @property
     def route(self) -> Route:
         """What is left for the device to do with a batch."""
-        exact = self.last_batch != "keep" or len(self.source) % self.batch_size == 0
-        return Route(self.plan, self.assemble.start, self.batch_size, exact, self.assemble.bounding_box_format)
+        return Route(
+            self.plan, self.assemble.start, self.batch_size, self.steps.full, self.assemble.bounding_box_format
+        )
 
     def keeping_all(self) -> Batches:
         """The same batches with last_batch="keep": every sample exactly once, the last batch short."""
         twin = copy.copy(self)
-        twin.last_batch = "keep"
+        twin.last_batch, twin.steps = "keep", replace(self.steps, last_batch="keep")
+        twin.steps.check()
         return twin
 
     def placed(self, placement: str) -> Batches:
@@ -198,11 +202,6 @@ class Batches:
         twin = copy.copy(self)
         twin.placement = placement
         return twin
-
-    @staticmethod
-    def _at(whole: np.ndarray, position: int, tries: int) -> int:
-        """The sample that stands in for the one at `position` at the `tries`-th attempt: half an order away, and on."""
-        return int(whole[(position + len(whole) // 2 + tries - 1) % len(whole)])
 
 
 def has_class_numbers(source: Source) -> bool:

@@ -26,6 +26,7 @@ from onewarp.errors import InputError
 from onewarp.fit.callers import give_weights_back, keras_call
 from onewarp.fit.checks import check_device_can, check_placement
 from onewarp.fit.passes import EpochStats, Pass, checked_state, cut_short
+from onewarp.fit.shards import process_shard
 
 T = TypeVar("T")
 
@@ -40,8 +41,10 @@ class Loader(keras.utils.PyDataset):
     unless `restore` says otherwise.
 
     Args:
-        source, policy, batch_size, shuffle, seed, last_batch, labels, class_weight, outputs, on_error,
+        source, policy, batch_size, shuffle, window, seed, last_batch, labels, class_weight, outputs, on_error,
             bounding_box_format, max_boxes, decode: as in `onewarp.data.batches.Batches`.
+        shard: None; (index, count) of the processes that share each epoch, as there; or "auto": as the active backend
+            counts its processes (`onewarp.fit.shards`). `batch_size` is that of one process.
         threads: threads that read, decode and warp; the processors at hand, at most 8, by default. Results do not
             depend on it.
         prefetch: how many batches may be under way or ready ahead of the one in use; threads + 2 by default, and 4 for
@@ -68,7 +71,9 @@ class Loader(keras.utils.PyDataset):
         policy: Any,
         batch_size: int = 32,
         *,
-        shuffle: bool = True,
+        shuffle: bool | str = True,
+        window: int | None = None,
+        shard: tuple[int, int] | str | None = None,
         seed: int = 0,
         last_batch: str | None = None,
         labels: str = "int",
@@ -94,6 +99,8 @@ class Loader(keras.utils.PyDataset):
             policy,
             batch_size,
             shuffle=shuffle,
+            window=window,
+            shard=process_shard() if shard == "auto" else (0, 1) if shard is None else shard,  # type: ignore[arg-type]
             seed=seed,
             last_batch=last_batch,
             labels=labels,
@@ -238,7 +245,7 @@ class Loader(keras.utils.PyDataset):
         self.batches, self.placement, self._chosen = self.placed(placement), placement, True
 
     def state(self) -> dict[str, Any]:
-        """Where the run stands, as a few integers: everything needed to go on with the next batch to be trained.
+        """Where the run stands, as a few numbers and names: enough to go on with the next batch to be trained.
 
         It holds the placement, too, where that was chosen by measuring (placement="auto").
 
@@ -276,12 +283,20 @@ class Loader(keras.utils.PyDataset):
 
     def __repr__(self) -> str:
         batches = self.batches
-        return f"Loader({batches.source!r}, {len(batches)} batches of {batches.batch_size}, epoch {self.epoch})"
+        index, count = batches.shard
+        shard = f", shard {index} of {count}" if count > 1 else ""
+        return f"Loader({batches.source!r}, {len(batches)} batches of {batches.batch_size}{shard}, epoch {self.epoch})"
 
-    def _key(self) -> dict[str, int]:
-        """What must not change between state() and restore()."""
-        batches = self.batches
-        return {"seed": batches.seed, "batch_size": batches.batch_size, "samples": len(batches.source)}
+    def _key(self) -> dict[str, int | str]:
+        """What must not change between state() and restore(); the number of shards may, where it changes no step."""
+        batches, steps = self.batches, self.batches.steps
+        cut = f", {steps.count} shards" if steps.count > 1 and (steps.spans or steps.last_batch == "keep") else ""
+        return {
+            "seed": batches.seed,
+            "batch_size": batches.batch_size * steps.count,  # of a step of all shards
+            "samples": len(batches.source),
+            "order": batches.sampling.key + cut,
+        }
 
     def _begin(self, fresh: bool = False, steps: int | None = None) -> Pass:
         """Start a pass over what is left of the coming epoch."""

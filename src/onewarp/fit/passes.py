@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from onewarp.data.batches import Batch, Batches
 from onewarp.data.prefetch import prefetch_batches
@@ -49,13 +50,15 @@ def cut_short(length: int) -> str:
     )
 
 
-def checked_state(state: Mapping[str, int], key: Mapping[str, int], length: int) -> tuple[int, int]:
+def checked_state(state: Mapping[str, Any], key: Mapping[str, int | str], length: int) -> tuple[int, int]:
     """(epoch, batch) of a state; InputError unless it fits a loader with `key` and epochs of `length` batches."""
     if set(state) != {"epoch", "batch", *key}:
         raise InputError(f"{dict(state)!r} is not a state; pass what state() returned")
     for name, value in key.items():
         if state[name] != value:
-            raise InputError(f"the state was taken with {name}={state[name]}, this loader has {value}; make them equal")
+            raise InputError(
+                f"the state was taken with {name}={state[name]!r}, this loader has {value!r}; make them equal"
+            )
     epoch, batch = int(state["epoch"]), int(state["batch"])
     if epoch < 0 or not 0 <= batch < length:
         raise InputError(
