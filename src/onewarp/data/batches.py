@@ -134,6 +134,13 @@ class Batches:
         chosen: np.ndarray = self.order(epoch)[self.positions(index) % len(self.source)]
         return chosen
 
+    def begin(self, epoch: int) -> None:
+        """A pass over `epoch` begins; for batches that keep something from one epoch to the next."""
+
+    def frames(self, epoch: int) -> tuple[str, int] | None:
+        """For batches that keep frames, see `onewarp.data.frames`: ("new" or "reused", how many were made)."""
+        return None
+
     def batch(self, epoch: int, index: int) -> Sample:
         """The entries of a batch by role, new arrays: `images` and whatever targets the source has."""
         return self.build(epoch, index).entries

@@ -14,6 +14,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import keras
@@ -21,6 +22,7 @@ import keras
 from onewarp.data.base import Outputs, Source
 from onewarp.data.batches import Batch, Batches
 from onewarp.data.collate import copied
+from onewarp.data.frames import kept_or_not
 from onewarp.data.memory import processors
 from onewarp.errors import InputError
 from onewarp.fit.callers import give_weights_back, keras_call
@@ -42,6 +44,11 @@ class Loader(keras.utils.PyDataset):
     Args:
         source, policy, batch_size, shuffle, seed, last_batch, labels, class_weight, outputs, on_error,
             bounding_box_format, max_boxes, decode: as in `onewarp.data.batches.Batches`.
+        reuse: epochs for which augmented samples ("frames") are kept, before they are normalised or mixed, and shown
+            in a new order each time, while the next ones are made bit by bit. 1: every epoch augments anew.
+        then: with reuse, a policy run on the frames anew in every epoch; an `AugmentedModel` is then made with it.
+        frames_memory, frames_dir: RAM for frames, as bytes or "4GB"; beyond it they lie in a memory-mapped file in
+            `frames_dir`, the system's folder for temporary files by default.
         threads: threads that read, decode and warp; the processors at hand, at most 8, by default. Results do not
             depend on it.
         prefetch: how many batches may be under way or ready ahead of the one in use; threads + 2 by default, and 4 for
@@ -78,6 +85,10 @@ class Loader(keras.utils.PyDataset):
         bounding_box_format: str = "xyxy",
         max_boxes: int | None = None,
         decode: str = "exact",
+        reuse: int = 1,
+        then: Any = None,
+        frames_memory: int | str = "4GB",
+        frames_dir: str | Path | None = None,
         threads: int | None = None,
         prefetch: int | None = None,
         placement: str = "host",
@@ -89,7 +100,7 @@ class Loader(keras.utils.PyDataset):
                 raise InputError(f"{name}={value!r} is not a positive whole number; leave it out for the default")
         if placement not in ("host", "device", "auto"):
             raise InputError(f'placement={placement!r} is not known; use "host", "device" or "auto"')
-        self.batches = Batches(
+        self.batches = kept_or_not(reuse, then, frames_memory, frames_dir)(
             source,
             policy,
             batch_size,
@@ -128,6 +139,11 @@ class Loader(keras.utils.PyDataset):
     @property
     def policy(self) -> Any:
         return self.batches.policy
+
+    @property
+    def then(self) -> Any:
+        """The policy that runs on reused frames anew in every epoch, where one was given."""
+        return getattr(self.batches, "then", None)
 
     @property
     def workers(self) -> int:

@@ -1,0 +1,282 @@
+"""Frames: augmented samples that are kept for some epochs, and what is still done to them in each.
+
+A policy is cut in two. Its first part makes frames: images of one size in the source's dtype, under the draws of the
+first epoch that shows them. The second part, normalising and mixing or a policy of its own, runs anew in every epoch.
+Both parts are pure functions, so keeping frames changes how long a batch takes and never what it holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onewarp.blocks import BLOCKS
+from onewarp.data.assemble import Assembler, Unreadable
+from onewarp.data.base import Sample
+from onewarp.data.batches import Batch, Batches
+from onewarp.data.frame_memory import Columns, FrameMemory, Generation, Generations, columns_of, entries_of, parse_bytes
+from onewarp.data.sources import SMALL
+from onewarp.data.travel import PARAMS, travelling
+from onewarp.draw import draw
+from onewarp.engine.run import run
+from onewarp.errors import InputError, PolicyError
+from onewarp.plan import Plan
+from onewarp.policy import Policy
+from onewarp.spec import Spec
+from onewarp.transform import Color, Combinator, Mix, Transform
+
+
+class FrameBatches(Batches):
+    """Batches of frames that are reused: drawn at `epoch - epoch % reuse`, shown in the order of `epoch`.
+
+    Args:
+        reuse: epochs for which a frame is shown, at least 2.
+        then: a policy run on the frames anew in every epoch; by default what `policy` has behind the point up to which
+            frames are made: its first Normalize, Rescale or Mix.
+        frames_memory: RAM for frames, of two generations together; what is beyond lies in a memory-mapped file.
+        frames_dir: where that file is made; the system's folder for temporary files by default.
+        source, policy, batch_size, options: as in `Batches`.
+
+    Raises:
+        InputError, PolicyError: as `Batches`, and for policies that cannot be cut.
+    """
+
+    assemble: FrameAssembler
+
+    def __init__(
+        self,
+        source: Any,
+        policy: Policy,
+        batch_size: int = 32,
+        *,
+        reuse: int,
+        then: Policy | None = None,
+        frames_memory: int | str = "4GB",
+        frames_dir: str | Path | None = None,
+        **options: Any,
+    ) -> None:
+        if not isinstance(reuse, (int, np.integer)) or isinstance(reuse, bool) or reuse < 2:
+            raise InputError(f"reuse={reuse!r} must be a whole number of epochs, 2 or more; 1 keeps no frames")
+        super().__init__(source, policy, batch_size, **options)
+        limit = parse_bytes(frames_memory, "frames_memory")
+        if frames_dir is not None and not Path(frames_dir).is_dir():
+            raise InputError(f"frames_dir={str(frames_dir)!r} is not a folder; make it first")
+        first, second = divided(policy, then)
+        self.reuse, self.then = int(reuse), then
+        made = first.plan(self.plan.spec)
+        self.plan = following(made, second.plan(Spec(made.output_shape, made.output_dtype, source.value_range)))
+        extra = max(0, len(self) * self.batch_size - len(source))
+        generations = Generations(len(source), extra, self.reuse, FrameMemory(limit, frames_dir))
+        self.assemble = FrameAssembler(self.assemble, made, self.plan, generations)
+
+    def begin(self, epoch: int) -> None:
+        self.assemble.generations.begin(epoch)
+
+    def frames(self, epoch: int) -> tuple[str, int]:
+        """("new" in the first epoch of a generation, else "reused"; how many frames were made while it was shown)."""
+        return "reused" if epoch % self.reuse else "new", self.assemble.generations.made(epoch)
+
+    def build(self, epoch: int, index: int, pool: Executor | None = None) -> Batch:
+        batch = super().build(epoch, index, pool)
+        self._make_ahead(epoch, index, pool)
+        return batch
+
+    def _make_ahead(self, epoch: int, index: int, pool: Executor | None) -> None:
+        """This batch's share of the next generation: what is missing, spread over the batches until it is needed."""
+        number = self.assemble.generations.of(epoch) + self.reuse
+        left = (number - epoch) * len(self) - index
+        with self.assemble.generations.open(number) as generation:
+            if generation is None:
+                return
+            rows = self.order(number)[generation.claim(min(len(self) * self.batch_size, len(self.source)), left)]
+            if self._unreadable:
+                rows = rows[[int(row) not in self._unreadable for row in rows]]
+            self.assemble.make_ahead(generation, epoch, rows, np.zeros(len(rows), np.int64), pool)
+
+
+class FrameAssembler(Assembler):
+    """Rows of a source -> the entries of a batch, by way of frames. Safe to call from several threads.
+
+    Args:
+        whole: the assembler of the policy as one, whose settings this takes over.
+        made: the plan that makes frames.
+        plan: the plan that is run on frames in every epoch.
+        generations: where frames are kept.
+    """
+
+    def __init__(self, whole: Assembler, made: Plan, plan: Plan, generations: Generations) -> None:
+        settings = whole.bounding_box_format, whole.max_boxes, whole.fast
+        super().__init__(whole.source, plan, whole.seed, whole.one_hot, whole.weights, *settings)
+        self.start = 0  # frames have one size
+        self.generations = generations
+        self._maker = _Maker(whole.source, made, whole.seed, False, None, *settings)
+
+    def __call__(
+        self, epoch: int, rows: np.ndarray, occurrence: np.ndarray, pool: Executor | None, device: bool = False
+    ) -> Sample:
+        source, number = self.source, self.generations.of(epoch)
+        with self.generations.open(number) as generation:
+            columns = self._frames(generation, epoch, rows, occurrence, pool)
+            images = columns.pop("images")
+            batch = entries_of(columns, _stacked)
+            batch["images"] = _stacked(images) if device else images
+            if source.labels is not None:
+                batch["labels"] = self._labels(source.labels[rows], device)
+                if self.weights is not None:
+                    batch["sample_weight"] = self.weights[source.labels[rows]]
+            batch = {role: batch[role] for role in (*source.roles, "sample_weight") if role in batch}
+            sizes = np.repeat(np.array([self.plan.spec.images[:2]]), len(rows), axis=0)
+            params = draw(self.plan, self.seed, epoch, source.ids(rows), occurrence, sizes)
+            if device:
+                return {**batch, PARAMS: travelling(params, 0)}
+            options: dict[str, Any] = {"bounding_box_format": self.bounding_box_format, "num_classes": self.num_classes}
+            return run(self.plan, params, batch, **options)
+
+    def make_ahead(
+        self, generation: Generation, epoch: int, rows: np.ndarray, occurrence: np.ndarray, pool: Executor | None
+    ) -> None:
+        """Make and keep frames that will be needed. What goes wrong here goes wrong again where they are needed, and
+        is raised there.
+        """
+        assert generation.number is not None
+        slots = generation.slots(rows, occurrence, claim=True)
+        missing = ~generation.has(slots) & (slots >= 0)
+        while missing.any():
+            rows, occurrence, slots = rows[missing], occurrence[missing], slots[missing]
+            try:
+                made = self._maker(generation.number, rows, occurrence, pool)
+            except Unreadable as unreadable:
+                missing = np.array([i not in unreadable.errors for i in range(len(rows))])
+                continue
+            except Exception:
+                return
+            generation.put(slots, self._columns(made))
+            self.generations.count(epoch, len(rows))
+            return
+
+    def _frames(
+        self,
+        generation: Generation | None,
+        epoch: int,
+        rows: np.ndarray,
+        occurrence: np.ndarray,
+        pool: Executor | None,
+    ) -> Columns:
+        """The frames of a batch, one column per entry: views of those that are kept, and new ones."""
+        n = len(rows)
+        slots = np.full(n, -1) if generation is None else generation.slots(rows, occurrence, claim=True)
+        here = np.zeros(n, bool) if generation is None else generation.has(slots)
+        missing, made = np.flatnonzero(~here), Columns()
+        if len(missing):
+            try:
+                entries = self._maker(self.generations.of(epoch), rows[missing], occurrence[missing], pool)
+            except Unreadable as unreadable:
+                raise Unreadable({int(missing[slot]): error for slot, error in unreadable.errors.items()}) from None
+            made = self._columns(entries)
+            self.generations.count(epoch, len(missing))
+            if generation is None or len(missing) == n:
+                if generation is not None:
+                    generation.put(slots, made)
+                return made
+            generation.put(slots[missing], made)
+        assert generation is not None
+        place = {int(slot): i for i, slot in enumerate(missing)}
+        columns = Columns()
+        for path in made or generation.paths:
+            whole = None if made else generation.whole(path)
+            if whole is not None and whole[0].nbytes <= SMALL:
+                columns[path] = whole[slots]
+            else:
+                columns[path] = [
+                    made[path][place[i]] if i in place else generation.view(path, int(slots[i])) for i in range(n)
+                ]
+        return columns
+
+    def _columns(self, entries: Sample) -> Columns:
+        return columns_of({role: value for role, value in entries.items() if role != "labels"})
+
+
+class _Maker(Assembler):
+    """The assembler that makes frames. Masks come as a list: each keeps the dtype of its file."""
+
+    def _joined(self, masks: list[np.ndarray]) -> Any:
+        return [mask[0] for mask in masks]
+
+
+def _stacked(rows: Any) -> np.ndarray:
+    """Rows as one new array, of a dtype that holds them all."""
+    if isinstance(rows, np.ndarray):
+        return rows
+    found = BLOCKS.empty((len(rows), *rows[0].shape), np.result_type(*{row.dtype for row in rows}))
+    for i, row in enumerate(rows):
+        found[i] = row
+    return found
+
+
+def divided(policy: Policy, then: Policy | None = None) -> tuple[Policy, Policy]:
+    """The policy that makes frames, and the one that runs on them in every epoch.
+
+    Raises:
+        PolicyError: `policy` normalises or mixes, or asks for another dtype or layout, although there is a second one.
+    """
+    late = next((number for number, one in enumerate(policy.transforms) if _ends_frames(one)), None)
+    if then is None:
+        made, rest = policy.transforms[:late], () if late is None else policy.transforms[late:]
+        settings = dataclasses.asdict(policy.settings)
+        return Policy(made, **{**settings, **_PLAIN}), Policy(rest, **settings)
+    if not isinstance(then, Policy):
+        raise InputError(f"then={then!r} is not a Policy; pass one such as Policy([HorizontalFlip()])")
+    if late is not None:
+        name = type(policy.transforms[late]).__name__
+        raise PolicyError(f"{name} cannot be part of what is kept as frames; move {name} into the policy then=")
+    for name, plain in _PLAIN.items():
+        value = getattr(policy.settings, name)
+        if value != plain:
+            raise PolicyError(f"frames are kept as they are augmented, so {name}={value!r} belongs to the policy then=")
+    return policy, then
+
+
+_PLAIN = {"dtype": None, "data_format": "channels_last"}
+
+
+def _ends_frames(transform: Transform) -> bool:
+    """Whether frames are made only up to this transform."""
+    if isinstance(transform, Combinator):
+        return any(_ends_frames(member) for member in transform.transforms)
+    return isinstance(transform, Mix) or (isinstance(transform, Color) and "output" in transform.colour_steps())
+
+
+def following(first: Plan, second: Plan) -> Plan:
+    """The second plan with the random keys it has behind the first: its flip is not drawn like the other's.
+
+    Raises:
+        PolicyError: a `name=` that both have.
+    """
+    before = Counter(place.slot[0] for place in first.places)
+    places = []
+    for place in second.places:
+        kind, number = place.slot
+        if kind.startswith("name:") and before[kind]:
+            raise PolicyError(
+                f"two transforms have the name {kind[5:]!r}; a name pins random numbers, so it must be unique"
+            )
+        places.append(dataclasses.replace(place, slot=(kind, number + before[kind])))
+    return dataclasses.replace(second, places=tuple(places))
+
+
+def kept_or_not(
+    reuse: int, then: Policy | None, frames_memory: int | str, frames_dir: str | Path | None
+) -> Callable[..., Batches]:
+    """What makes the batches of a Loader with these arguments: `Batches`, or `FrameBatches` that reuse frames."""
+    if isinstance(reuse, (int, np.integer)) and not isinstance(reuse, bool) and reuse == 1:
+        if then is not None:
+            raise InputError("then= runs on frames that are reused; pass reuse=N, too, or put it into the policy")
+        return Batches
+    return partial(FrameBatches, reuse=reuse, then=then, frames_memory=frames_memory, frames_dir=frames_dir)
