@@ -16,7 +16,7 @@ import numpy as np
 
 from onewarp.data.assemble import Assembler, Unreadable
 from onewarp.data.base import Outputs, Sample, Source, checked_outputs, class_numbers
-from onewarp.data.order import order
+from onewarp.data.sampling import Sampling, Shuffled
 from onewarp.data.travel import PARAMS, READY, Route, pack
 from onewarp.errors import DataError, InputError
 from onewarp.spec import Spec
@@ -94,12 +94,13 @@ class Batches:
             raise InputError(f"seed={seed!r} must be a whole number in [0, 2**64); pass e.g. 0")
         if not len(source):
             raise DataError("the source has no samples; check how it was made")
-        if last_batch == "drop" and len(source) < batch_size:
-            raise InputError(
-                f'last_batch="drop" leaves no batch of {batch_size} from {len(source)} samples; lower batch_size'
-            )
         self.source, self.policy, self.batch_size, self.seed = source, policy, int(batch_size), int(seed)
         self.shuffle, self.last_batch, self.on_error = bool(shuffle), last_batch, on_error
+        self.sampling = Shuffled(len(source), self.seed) if shuffle else Sampling(len(source))
+        if last_batch == "drop" and len(self.sampling) < batch_size:
+            raise InputError(
+                f'last_batch="drop" leaves no batch of {batch_size} from {len(self.sampling)} samples; lower batch_size'
+            )
         self.placement = placement
         self.marks = False  # whether x says that it has been augmented, for a model that would do it otherwise
         self.plan = policy.plan(Spec(source.image_shape, source.dtype, source.value_range))
@@ -114,7 +115,7 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches in a full epoch."""
-        whole, rest = divmod(len(self.source), self.batch_size)
+        whole, rest = divmod(len(self.sampling), self.batch_size)
         return whole + (rest > 0 and self.last_batch != "drop")
 
     def positions(self, index: int) -> np.ndarray:
@@ -122,17 +123,11 @@ class Batches:
         if not 0 <= index < len(self):
             raise InputError(f"batch {index} of an epoch of {len(self)} batches; indices run from 0 to {len(self) - 1}")
         start, stop = index * self.batch_size, (index + 1) * self.batch_size
-        return np.arange(start, min(stop, len(self.source)) if self.last_batch == "keep" else stop, dtype=np.int64)
-
-    def order(self, epoch: int) -> np.ndarray:
-        """The order of an epoch: indices into the source, int64 [n]."""
-        n = len(self.source)
-        return order(self.seed, epoch, n) if self.shuffle else np.arange(n, dtype=np.int64)
+        return np.arange(start, min(stop, len(self.sampling)) if self.last_batch == "keep" else stop, dtype=np.int64)
 
     def indices(self, epoch: int, index: int) -> np.ndarray:
         """Indices into the source of the samples that batch `index` of `epoch` shows, int64 [rows]."""
-        chosen: np.ndarray = self.order(epoch)[self.positions(index) % len(self.source)]
-        return chosen
+        return self.sampling.at(epoch, self.positions(index)).rows
 
     def begin(self, epoch: int) -> None:
         """A pass over `epoch` begins; for batches that keep something from one epoch to the next."""
@@ -151,20 +146,22 @@ class Batches:
         Raises:
             DataError: a sample that cannot be used, by name; with on_error="skip" only when none can be.
         """
-        n, positions, whole = len(self.source), self.positions(index), self.order(epoch)
-        rows, occurrence = whole[positions % n], positions // n
+        n, positions = len(self.sampling), self.positions(index)
+        chosen = self.sampling.at(epoch, positions)
+        rows, occurrence = chosen.rows.copy(), chosen.occurrence.copy()
         skipped: dict[int, str] = {}
         tries = np.zeros(len(rows), np.int64)
         bad = [slot for slot, row in enumerate(rows) if int(row) in self._unreadable] if self._unreadable else []
         skipped.update((slot, f"{self.source.name(int(rows[slot]))}: unreadable, as found before") for slot in bad)
         while True:
             for slot in bad:
-                tries[slot] += 1
-                while tries[slot] <= n and self._at(whole, positions[slot], tries[slot]) in self._unreadable:
+                while tries[slot] <= n:
                     tries[slot] += 1
+                    rows[slot] = self.sampling.instead(epoch, int(positions[slot]), int(tries[slot]))
+                    if int(rows[slot]) not in self._unreadable:
+                        break
                 if tries[slot] > n:
                     raise DataError(f"none of the {n} samples can be read; {next(iter(skipped.values()))}")
-                rows[slot] = self._at(whole, positions[slot], tries[slot])
                 occurrence[slot] = REPLACED + tries[slot]
             try:
                 device = self.placement == "device"
@@ -191,7 +188,7 @@ class Batches:
     @property
     def route(self) -> Route:
         """What is left for the device to do with a batch."""
-        exact = self.last_batch != "keep" or len(self.source) % self.batch_size == 0
+        exact = self.last_batch != "keep" or len(self.sampling) % self.batch_size == 0
         return Route(self.plan, self.assemble.start, self.batch_size, exact, self.assemble.bounding_box_format)
 
     def keeping_all(self) -> Batches:
@@ -205,11 +202,6 @@ class Batches:
         twin = copy.copy(self)
         twin.placement = placement
         return twin
-
-    @staticmethod
-    def _at(whole: np.ndarray, position: int, tries: int) -> int:
-        """The sample that stands in for the one at `position` at the `tries`-th attempt: half an order away, and on."""
-        return int(whole[(position + len(whole) // 2 + tries - 1) % len(whole)])
 
 
 def has_class_numbers(source: Source) -> bool:
