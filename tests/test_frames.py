@@ -20,8 +20,9 @@ import onewarp as ow
 import onewarp.data as data
 from data_helpers import class_folder, encode, picture, same
 from onewarp.data.batches import Batches
+from onewarp.data.divide import divided
 from onewarp.data.frame_memory import FrameMemory, Generation, parse_bytes
-from onewarp.data.frames import FrameBatches, divided, kept_or_not
+from onewarp.data.frames import FrameBatches, kept_or_not
 from onewarp.data.prefetch import prefetch_batches
 from onewarp.data.travel import PARAMS
 from onewarp.errors import DataError, InputError, PolicyError
@@ -262,7 +263,7 @@ class TestMaking:
         batches = FrameBatches(folder, PLAIN, 4, last_batch="keep", reuse=2)
         for index in range(3):
             batches.build(0, index)
-        last = int(batches.order(2)[-1])
+        last = int(batches.indices(2, 2)[-1])
         Path(folder.name(last)).unlink()
         for index in range(3):
             batches.build(1, index)  # the frames of epoch 2 are made meanwhile

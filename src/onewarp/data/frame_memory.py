@@ -92,12 +92,12 @@ class Generation:
         readers: how many hold views of it; it is not given to another generation meanwhile.
     """
 
-    def __init__(self, samples: int, extra: int, memory: FrameMemory) -> None:
+    def __init__(self, slots: int, memory: FrameMemory) -> None:
         self.number: int | None = None
         self.readers = 0
-        self._samples, self._memory = samples, memory
-        self._full = np.zeros(samples + extra, bool)
-        self._slots: dict[tuple[int, int], int] = {}  # (row, occurrence) of second and further views
+        self._memory = memory
+        self._full = np.zeros(slots, bool)
+        self._rows, self._occurrence = np.zeros(slots, np.int64), np.zeros(slots, np.int64)  # what lies in each slot
         self._arrays: dict[str, list[np.ndarray]] = {}
         self._kinds: dict[str, np.ndarray] = {}  # which of an entry's arrays holds a slot, uint8 [slots]
         self._claimed = 0
@@ -107,44 +107,32 @@ class Generation:
         """Begin another generation in the same memory."""
         self.number, self._claimed = number, 0
         self._full[:] = False
-        self._slots.clear()
 
-    def claim(self, total: int, left: int) -> np.ndarray:
-        """The next of `total` places to see to, int64: as many as come to each of the `left` callers to be."""
+    def claim(self, left: int) -> np.ndarray:
+        """The next slots to see to in advance, int64: as many as come to each of the `left` callers to be."""
         with self._lock:
             start = self._claimed
-            self._claimed += (2 * (total - start) + left) // (2 * left)  # rounded
+            self._claimed += (2 * (len(self._full) - start) + left) // (2 * left)  # rounded
             return np.arange(start, self._claimed, dtype=np.int64)
 
-    def slots(self, rows: np.ndarray, occurrence: np.ndarray, claim: bool = False) -> np.ndarray:
-        """The slot of each (row, occurrence), int64 [n]; -1 for further views that have none.
-
-        claim: give them one while there are any.
-        """
-        slots = np.where(occurrence == 0, rows, -1)
-        for i in np.flatnonzero(occurrence):
-            key = int(rows[i]), int(occurrence[i])
-            with self._lock:
-                if claim and key not in self._slots and len(self._slots) < len(self._full) - self._samples:
-                    self._slots[key] = self._samples + len(self._slots)
-                slots[i] = self._slots.get(key, -1)
-        return slots
-
-    def has(self, slots: np.ndarray) -> np.ndarray:
-        """Whether the frame of each slot is here, bool [n]."""
+    def has(self, slots: np.ndarray, rows: np.ndarray, occurrence: np.ndarray) -> np.ndarray:
+        """Whether each slot holds the frame of that (row, occurrence), bool [n]; slot -1 holds none."""
         found: np.ndarray = self._full[slots] & (slots >= 0)
+        found &= (self._rows[slots] == rows) & (self._occurrence[slots] == occurrence)
         return found
 
-    def put(self, slots: np.ndarray, columns: Columns) -> None:
-        """Keep frames: row i of each column in slots[i]; slot -1 is left out."""
-        for path, rows in columns.items():
-            for slot, row in zip(slots.tolist(), rows, strict=True):
-                if slot >= 0:
-                    kind = self._kind(path, np.asarray(row))
-                    self._arrays[path][kind][slot] = row
-                    self._kinds[path][slot] = kind
+    def put(self, slots: np.ndarray, rows: np.ndarray, occurrence: np.ndarray, columns: Columns) -> None:
+        """Keep frames: row i of each column in slots[i]. Slots that are -1, or full, are left as they are."""
+        free = np.flatnonzero((slots >= 0) & ~self._full[slots])
+        slots = slots[free]
+        for path, values in columns.items():
+            for slot, i in zip(slots.tolist(), free.tolist(), strict=True):
+                kind = self._kind(path, np.asarray(values[i]))
+                self._arrays[path][kind][slot] = values[i]
+                self._kinds[path][slot] = kind
         with self._lock:
-            self._full[slots[slots >= 0]] = True
+            self._rows[slots], self._occurrence[slots] = rows[free], occurrence[free]
+            self._full[slots] = True
 
     def view(self, path: str, slot: int) -> np.ndarray:
         """Entry `path` of a frame that is here, where it lies."""
@@ -162,45 +150,48 @@ class Generation:
 
     def _kind(self, path: str, row: np.ndarray) -> int:
         with self._lock:
-            arrays = self._arrays.setdefault(path, [])
-            self._kinds.setdefault(path, np.zeros(len(self._full), np.uint8))
-            for kind, array in enumerate(arrays):
+            for kind, array in enumerate(self._arrays.get(path, [])):
                 if array.dtype == row.dtype and array.shape[1:] == row.shape:
                     return kind
-            arrays.append(self._memory.empty((len(self._full), *row.shape), row.dtype))
-            return len(arrays) - 1
+            fresh = self._memory.empty((len(self._full), *row.shape), row.dtype)
+            self._kinds.setdefault(path, np.zeros(len(self._full), np.uint8))
+            self._arrays.setdefault(path, []).append(fresh)
+            return len(self._arrays[path]) - 1
 
 
 class Generations:
     """The two generations that a run needs at a time: the one on show and the next.
 
     Args:
-        samples: of the source; each has a slot.
-        extra: slots for second and further views of samples in an epoch.
+        slots: frames of a generation.
         reuse: epochs for which a generation is shown.
         memory: where frames lie.
     """
 
-    def __init__(self, samples: int, extra: int, reuse: int, memory: FrameMemory) -> None:
-        self.samples, self.extra, self.reuse, self.memory = samples, extra, reuse, memory
-        self._kept = [Generation(samples, extra, memory) for _ in range(2)]
+    def __init__(self, slots: int, reuse: int, memory: FrameMemory) -> None:
+        self.slots, self.reuse, self.memory = slots, reuse, memory
+        self._kept = [Generation(slots, memory) for _ in range(2)]
         self._wanted: tuple[int, ...] = ()
         self._told = False  # whether passes say when they begin
         self._lock = threading.Lock()
         self._made: dict[int, int] = {}
 
     def __reduce__(self) -> Any:  # another process has frames of its own
-        return _fresh, (self.samples, self.extra, self.reuse, self.memory.limit, self.memory.folder)
+        return _fresh, (self.slots, self.reuse, self.memory.limit, self.memory.folder)
 
     def of(self, epoch: int) -> int:
         """The number of the generation that `epoch` shows: the epoch at which it is drawn."""
         return epoch - epoch % self.reuse
 
-    def begin(self, epoch: int) -> None:
-        """A pass over `epoch` begins: its generation and the next are the ones to keep."""
+    def show(self, epoch: int, begins: bool = False) -> None:
+        """A batch of `epoch` is asked for, or a pass over it begins: its generation and the next are the ones to keep.
+
+        Once passes say that they begin, a look at another epoch does not disturb what the run has.
+        """
         with self._lock:
-            self._told = True
-            self._wanted = (self.of(epoch), self.of(epoch) + self.reuse)
+            if begins or not self._told:
+                self._told = begins
+                self._wanted = (self.of(epoch), self.of(epoch) + self.reuse)
 
     @contextmanager
     def open(self, number: int) -> Iterator[Generation | None]:
@@ -225,9 +216,7 @@ class Generations:
     def _take(self, number: int) -> Generation | None:
         with self._lock:
             if number not in self._wanted:
-                if self._told:  # somebody looks at another epoch than that which runs
-                    return None
-                self._wanted = (number, number + self.reuse)
+                return None
             found = next((kept for kept in self._kept if kept.number == number), None)
             if found is None:
                 free = [kept for kept in self._kept if kept.number not in self._wanted and not kept.readers]
@@ -239,8 +228,8 @@ class Generations:
             return found
 
 
-def _fresh(samples: int, extra: int, reuse: int, limit: int, folder: Any) -> Generations:
-    return Generations(samples, extra, reuse, FrameMemory(limit, folder))
+def _fresh(slots: int, reuse: int, limit: int, folder: Any) -> Generations:
+    return Generations(slots, reuse, FrameMemory(limit, folder))
 
 
 def columns_of(entries: Mapping[str, Any], prefix: str = "") -> Columns:

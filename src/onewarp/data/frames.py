@@ -7,8 +7,7 @@ Both parts are pure functions, so keeping frames changes how long a batch takes 
 
 from __future__ import annotations
 
-import dataclasses
-from collections import Counter
+import copy
 from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
@@ -21,16 +20,18 @@ from onewarp.blocks import BLOCKS
 from onewarp.data.assemble import Assembler, Unreadable
 from onewarp.data.base import Sample
 from onewarp.data.batches import Batch, Batches
+from onewarp.data.divide import divided, following
 from onewarp.data.frame_memory import Columns, FrameMemory, Generation, Generations, columns_of, entries_of, parse_bytes
+from onewarp.data.order import order
+from onewarp.data.sampling import Chosen, Sampling
 from onewarp.data.sources import SMALL
 from onewarp.data.travel import PARAMS, travelling
 from onewarp.draw import draw
 from onewarp.engine.run import run
-from onewarp.errors import InputError, PolicyError
+from onewarp.errors import InputError
 from onewarp.plan import Plan
 from onewarp.policy import Policy
 from onewarp.spec import Spec
-from onewarp.transform import Color, Combinator, Mix, Transform
 
 
 class FrameBatches(Batches):
@@ -49,6 +50,7 @@ class FrameBatches(Batches):
     """
 
     assemble: FrameAssembler
+    sampling: Reused
 
     def __init__(
         self,
@@ -70,21 +72,23 @@ class FrameBatches(Batches):
             raise InputError(f"frames_dir={str(frames_dir)!r} is not a folder; make it first")
         first, second = divided(policy, then)
         self.reuse, self.then = int(reuse), then
+        self.sampling = Reused(self.sampling, self.reuse, self.seed if self.shuffle else None)
         made = first.plan(self.plan.spec)
         self.plan = following(made, second.plan(Spec(made.output_shape, made.output_dtype, source.value_range)))
-        extra = max(0, len(self) * self.batch_size - len(source))
-        generations = Generations(len(source), extra, self.reuse, FrameMemory(limit, frames_dir))
+        generations = Generations(len(self.sampling), self.reuse, FrameMemory(limit, frames_dir))
         self.assemble = FrameAssembler(self.assemble, made, self.plan, generations)
 
     def begin(self, epoch: int) -> None:
-        self.assemble.generations.begin(epoch)
+        self.assemble.generations.show(epoch, begins=True)
 
     def frames(self, epoch: int) -> tuple[str, int]:
-        """("new" in the first epoch of a generation, else "reused"; how many frames were made while it was shown)."""
         return "reused" if epoch % self.reuse else "new", self.assemble.generations.made(epoch)
 
     def build(self, epoch: int, index: int, pool: Executor | None = None) -> Batch:
-        batch = super().build(epoch, index, pool)
+        self.assemble.generations.show(epoch)
+        twin = copy.copy(self)
+        twin.assemble = self.assemble.at(self.sampling.slots(epoch, self.positions(index)))
+        batch = super(FrameBatches, twin).build(epoch, index, pool)
         self._make_ahead(epoch, index, pool)
         return batch
 
@@ -93,12 +97,49 @@ class FrameBatches(Batches):
         number = self.assemble.generations.of(epoch) + self.reuse
         left = (number - epoch) * len(self) - index
         with self.assemble.generations.open(number) as generation:
-            if generation is None:
+            slots = np.empty(0, np.int64) if generation is None else generation.claim(left)
+            if generation is None or not len(slots):
                 return
-            rows = self.order(number)[generation.claim(min(len(self) * self.batch_size, len(self.source)), left)]
-            if self._unreadable:
-                rows = rows[[int(row) not in self._unreadable for row in rows]]
-            self.assemble.make_ahead(generation, epoch, rows, np.zeros(len(rows), np.int64), pool)
+            chosen = self.sampling.at(number, slots)
+            readable = np.array([int(row) not in self._unreadable for row in chosen.rows])
+            rows, occurrence = chosen.rows[readable], chosen.occurrence[readable]
+            self.assemble.at(slots[readable]).make_ahead(generation, epoch, rows, occurrence, pool)
+
+
+class Reused(Sampling):
+    """For some epochs the showings that another sampling gives for the first of them, in another order each time.
+
+    Args:
+        first: what the first epoch shows, in its order.
+        reuse: how many epochs.
+        seed: of the orders of the others; None leaves them as the first one.
+    """
+
+    def __init__(self, first: Sampling, reuse: int, seed: int | None) -> None:
+        super().__init__(len(first))
+        self.first, self.reuse, self.seed = first, reuse, seed
+
+    @property
+    def key(self) -> str:
+        return f"{self.first.key}, reuse {self.reuse}"
+
+    def at(self, epoch: int, positions: np.ndarray) -> Chosen:
+        return self.first.at(epoch - epoch % self.reuse, self._places(epoch, positions))
+
+    def instead(self, epoch: int, position: int, tries: int) -> int:
+        place = self._places(epoch, np.array([position], np.int64))[0]
+        return self.first.instead(epoch - epoch % self.reuse, int(place), tries)
+
+    def slots(self, epoch: int, positions: np.ndarray) -> np.ndarray:
+        """Where in the first epoch the showings at `positions` stand, int64 [n]; -1 for those behind the end."""
+        return np.where(positions < self.size, self._places(epoch, positions), -1)
+
+    def _places(self, epoch: int, positions: np.ndarray) -> np.ndarray:
+        if self.seed is None or epoch % self.reuse == 0:
+            return positions
+        inside = positions % self.size
+        places: np.ndarray = order(self.seed, epoch, self.size)[inside] + (positions - inside)
+        return places
 
 
 class FrameAssembler(Assembler):
@@ -116,7 +157,14 @@ class FrameAssembler(Assembler):
         super().__init__(whole.source, plan, whole.seed, whole.one_hot, whole.weights, *settings)
         self.start = 0  # frames have one size
         self.generations = generations
+        self._slots = np.empty(0, np.int64)
         self._maker = _Maker(whole.source, made, whole.seed, False, None, *settings)
+
+    def at(self, slots: np.ndarray) -> FrameAssembler:
+        """The assembler of the rows whose frames have these slots in their generation, int64 [n]; -1 for none."""
+        twin = copy.copy(self)
+        twin._slots = slots
+        return twin
 
     def __call__(
         self, epoch: int, rows: np.ndarray, occurrence: np.ndarray, pool: Executor | None, device: bool = False
@@ -146,8 +194,8 @@ class FrameAssembler(Assembler):
         is raised there.
         """
         assert generation.number is not None
-        slots = generation.slots(rows, occurrence, claim=True)
-        missing = ~generation.has(slots) & (slots >= 0)
+        slots = self._slots
+        missing = ~generation.has(slots, rows, occurrence)
         while missing.any():
             rows, occurrence, slots = rows[missing], occurrence[missing], slots[missing]
             try:
@@ -157,7 +205,7 @@ class FrameAssembler(Assembler):
                 continue
             except Exception:
                 return
-            generation.put(slots, self._columns(made))
+            generation.put(slots, rows, occurrence, self._columns(made))
             self.generations.count(epoch, len(rows))
             return
 
@@ -170,9 +218,8 @@ class FrameAssembler(Assembler):
         pool: Executor | None,
     ) -> Columns:
         """The frames of a batch, one column per entry: views of those that are kept, and new ones."""
-        n = len(rows)
-        slots = np.full(n, -1) if generation is None else generation.slots(rows, occurrence, claim=True)
-        here = np.zeros(n, bool) if generation is None else generation.has(slots)
+        n, slots = len(rows), self._slots
+        here = np.zeros(n, bool) if generation is None else generation.has(slots, rows, occurrence)
         missing, made = np.flatnonzero(~here), Columns()
         if len(missing):
             try:
@@ -181,11 +228,10 @@ class FrameAssembler(Assembler):
                 raise Unreadable({int(missing[slot]): error for slot, error in unreadable.errors.items()}) from None
             made = self._columns(entries)
             self.generations.count(epoch, len(missing))
-            if generation is None or len(missing) == n:
-                if generation is not None:
-                    generation.put(slots, made)
+            if generation is not None:
+                generation.put(slots[missing], rows[missing], occurrence[missing], made)
+            if len(missing) == n:
                 return made
-            generation.put(slots[missing], made)
         assert generation is not None
         place = {int(slot): i for i, slot in enumerate(missing)}
         columns = Columns()
@@ -218,57 +264,6 @@ def _stacked(rows: Any) -> np.ndarray:
     for i, row in enumerate(rows):
         found[i] = row
     return found
-
-
-def divided(policy: Policy, then: Policy | None = None) -> tuple[Policy, Policy]:
-    """The policy that makes frames, and the one that runs on them in every epoch.
-
-    Raises:
-        PolicyError: `policy` normalises or mixes, or asks for another dtype or layout, although there is a second one.
-    """
-    late = next((number for number, one in enumerate(policy.transforms) if _ends_frames(one)), None)
-    if then is None:
-        made, rest = policy.transforms[:late], () if late is None else policy.transforms[late:]
-        settings = dataclasses.asdict(policy.settings)
-        return Policy(made, **{**settings, **_PLAIN}), Policy(rest, **settings)
-    if not isinstance(then, Policy):
-        raise InputError(f"then={then!r} is not a Policy; pass one such as Policy([HorizontalFlip()])")
-    if late is not None:
-        name = type(policy.transforms[late]).__name__
-        raise PolicyError(f"{name} cannot be part of what is kept as frames; move {name} into the policy then=")
-    for name, plain in _PLAIN.items():
-        value = getattr(policy.settings, name)
-        if value != plain:
-            raise PolicyError(f"frames are kept as they are augmented, so {name}={value!r} belongs to the policy then=")
-    return policy, then
-
-
-_PLAIN = {"dtype": None, "data_format": "channels_last"}
-
-
-def _ends_frames(transform: Transform) -> bool:
-    """Whether frames are made only up to this transform."""
-    if isinstance(transform, Combinator):
-        return any(_ends_frames(member) for member in transform.transforms)
-    return isinstance(transform, Mix) or (isinstance(transform, Color) and "output" in transform.colour_steps())
-
-
-def following(first: Plan, second: Plan) -> Plan:
-    """The second plan with the random keys it has behind the first: its flip is not drawn like the other's.
-
-    Raises:
-        PolicyError: a `name=` that both have.
-    """
-    before = Counter(place.slot[0] for place in first.places)
-    places = []
-    for place in second.places:
-        kind, number = place.slot
-        if kind.startswith("name:") and before[kind]:
-            raise PolicyError(
-                f"two transforms have the name {kind[5:]!r}; a name pins random numbers, so it must be unique"
-            )
-        places.append(dataclasses.replace(place, slot=(kind, number + before[kind])))
-    return dataclasses.replace(second, places=tuple(places))
 
 
 def kept_or_not(

@@ -141,6 +141,11 @@ class Loader(keras.utils.PyDataset):
         return self.batches.policy
 
     @property
+    def reuse(self) -> int:
+        """Epochs for which a frame is shown; 1: every epoch augments anew."""
+        return getattr(self.batches, "reuse", 1)
+
+    @property
     def then(self) -> Any:
         """The policy that runs on reused frames anew in every epoch, where one was given."""
         return getattr(self.batches, "then", None)
@@ -273,7 +278,8 @@ class Loader(keras.utils.PyDataset):
         if index >= len(self.batches):
             epoch, index = epoch + 1, 0
         chosen = {"placement": self.placement} if self._chosen else {}
-        return {"epoch": epoch, "batch": index, **self._key(), **chosen}
+        reuse = {"reuse": self.reuse} if self.reuse > 1 else {}
+        return {"epoch": epoch, "batch": index, **self._key(), **reuse, **chosen}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on where `state()` was taken: the next pass is the rest of that epoch.
@@ -281,10 +287,10 @@ class Loader(keras.utils.PyDataset):
         A placement in the state is taken over by a loader with placement="auto", which then need not measure.
 
         Raises:
-            InputError: no state, or one of a loader with another seed, batch size, or number of samples.
+            InputError: no state, or one of a loader with another seed, batch size, number of samples, or reuse.
         """
-        numbers = {name: value for name, value in state.items() if name != "placement"}
-        epoch, batch = checked_state(numbers, self._key(), len(self.batches))
+        numbers = {"reuse": 1, **{name: value for name, value in state.items() if name != "placement"}}
+        epoch, batch = checked_state(numbers, {**self._key(), "reuse": self.reuse}, len(self.batches))
         self._drop()
         if self.placement == "auto" and "placement" in state:
             self.place(state["placement"])
