@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onewarp.data.order import order
+from onewarp.data.order import permuted
 
 
 @dataclass(frozen=True)
@@ -75,5 +75,4 @@ class Shuffled(Sampling):
         return "shuffled"
 
     def rows(self, epoch: int, positions: np.ndarray) -> np.ndarray:
-        chosen: np.ndarray = order(self.seed, epoch, self.size)[positions]
-        return chosen
+        return permuted(self.seed, epoch, self.size, positions)
