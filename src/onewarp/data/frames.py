@@ -22,7 +22,7 @@ from onewarp.data.base import Sample
 from onewarp.data.batches import Batch, Batches
 from onewarp.data.divide import divided, following
 from onewarp.data.frame_memory import Columns, FrameMemory, Generation, Generations, columns_of, entries_of, parse_bytes
-from onewarp.data.order import order
+from onewarp.data.order import permuted
 from onewarp.data.sampling import Chosen, Sampling
 from onewarp.data.sources import SMALL
 from onewarp.data.travel import PARAMS, travelling
@@ -138,8 +138,7 @@ class Reused(Sampling):
         if self.seed is None or epoch % self.reuse == 0:
             return positions
         inside = positions % self.size
-        places: np.ndarray = order(self.seed, epoch, self.size)[inside] + (positions - inside)
-        return places
+        return permuted(self.seed, epoch, self.size, inside) + (positions - inside)
 
 
 class FrameAssembler(Assembler):
