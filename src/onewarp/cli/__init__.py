@@ -1,4 +1,5 @@
-"""The command line: `onewarp train`, `preview`, `plan`, `bench`. One function per command, its signature the interface.
+"""The command line: `onewarp train`, `preview`, `plan`, `doctor`, `bench`. One function per command, its signature
+the interface.
 
 Nothing here imports Keras, a backend or OpenCV before a command needs them, so that `--help` is quick.
 """
@@ -14,6 +15,7 @@ import typer
 
 import onewarp
 from onewarp.cli.bench import bench
+from onewarp.cli.doctor import doctor
 from onewarp.cli.plan import plan
 from onewarp.cli.preview import preview
 from onewarp.cli.train import train
@@ -29,6 +31,7 @@ app = typer.Typer(
 )
 app.command()(preview)
 app.command()(plan)
+app.command()(doctor)
 app.add_typer(train, name="train")
 app.add_typer(bench, name="bench")
 

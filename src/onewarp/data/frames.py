@@ -138,7 +138,8 @@ class Reused(Sampling):
         if self.seed is None or epoch % self.reuse == 0:
             return positions
         inside = positions % self.size
-        return permuted(self.seed, epoch, self.size, inside) + (positions - inside)
+        places: np.ndarray = permuted(self.seed, epoch, self.size, inside) + (positions - inside)
+        return places
 
 
 class FrameAssembler(Assembler):
