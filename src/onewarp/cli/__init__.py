@@ -1,5 +1,5 @@
-"""The command line: `onewarp train`, `preview`, `plan`, `bench`, `coco`. One function per command, its signature is the
-interface.
+"""The command line: `onewarp train`, `preview`, `plan`, `doctor`, `bench`, `coco`. One function per command, its
+signature is the interface.
 
 Nothing here imports Keras, a backend or OpenCV before a command needs them, so that `--help` is quick.
 """
@@ -16,6 +16,7 @@ import typer
 import onewarp
 from onewarp.cli.bench import bench
 from onewarp.cli.coco import coco
+from onewarp.cli.doctor import doctor
 from onewarp.cli.plan import plan
 from onewarp.cli.preview import preview
 from onewarp.cli.train import train
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(preview)
 app.command()(plan)
+app.command()(doctor)
 app.add_typer(train, name="train")
 app.add_typer(bench, name="bench")
 app.add_typer(coco, name="coco")

@@ -1,4 +1,7 @@
-"""The policies of `onewarp train` without --policy. Files in recipes/policies say the same; a test compares them."""
+"""The policies of `onewarp train` and `doctor` without --policy.
+
+Files in recipes/policies say the same; a test compares them.
+"""
 
 from __future__ import annotations
 
@@ -21,4 +24,13 @@ CIFAR10: dict[str, Any] = {
         {"Normalize": {"mean": [0.4914, 0.4822, 0.4465], "std": [0.247, 0.2435, 0.2616]}},
     ],
     "fill_mode": "nearest",
+}
+PHOTOS: dict[str, Any] = {
+    "transforms": [
+        {"RandomResizedCrop": {"size": 224, "scale": [0.35, 1.0]}},
+        "HorizontalFlip",
+        {"Rotate": 15},
+        {"ColorJitter": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2}},
+        {"Normalize": "imagenet"},
+    ]
 }

@@ -169,8 +169,12 @@ class Assembler:
 
         _each(warp, len(rows), pool)
         if masks is not None:
-            widest = np.result_type(*(mask.dtype for mask in found))  # 8-bit and 16-bit files may meet in a batch
-            warped["segmentation_masks"] = np.concatenate(found, dtype=widest)
+            warped["segmentation_masks"] = self._joined(found)
+
+    def _joined(self, masks: list[np.ndarray]) -> Any:
+        """Masks [1, h, w], one per sample, as one array."""
+        widest = np.result_type(*(mask.dtype for mask in masks))  # 8-bit and 16-bit files may meet in a batch
+        return np.concatenate(masks, dtype=widest)
 
     def _scale(self, plan: Plan, params: Params, image: EncodedImage, slot: int) -> int:
         """By how much the first warp reduces this image before it samples it, where the decoder can do that."""

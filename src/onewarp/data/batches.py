@@ -134,6 +134,13 @@ class Batches:
         """Indices into the source of the samples that batch `index` of `epoch` shows, int64 [rows]."""
         return self.sampling.at(epoch, self.positions(index)).rows
 
+    def begin(self, epoch: int) -> None:
+        """A pass over `epoch` begins; for batches that keep something from one epoch to the next."""
+
+    def frames(self, epoch: int) -> tuple[str, int] | None:
+        """For batches that keep frames, see `onewarp.data.frames`: ("new" or "reused", how many were made)."""
+        return None
+
     def batch(self, epoch: int, index: int) -> Sample:
         """The entries of a batch by role, new arrays: `images` and whatever targets the source has."""
         return self.build(epoch, index).entries

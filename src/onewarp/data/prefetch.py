@@ -141,6 +141,7 @@ def prefetch_batches(
     Args:
         depth: how many batches may be under way or ready; None for threads + 2, and 4 for files.
     """
+    batches.begin(epoch)
     if batches.source.dense or threads <= 2:
         return Prefetcher(lambda item: batches.build(epoch, start + item), count, threads, depth or threads + 2)
     pool = ThreadPoolExecutor(threads, "onewarp-image", initializer=cv2.setNumThreads, initargs=(0,))

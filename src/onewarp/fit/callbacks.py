@@ -17,6 +17,9 @@ class PipelineMonitor(keras.callbacks.Callback):
     They then appear in the progress bar, in History, in CSVLogger and so on. It also tells the loader which batches
     were trained, so that `loader.state()` is right in the middle of an epoch: put it first among the callbacks.
 
+    With Loader(reuse=N) there are also `frames_new`, 1 in an epoch that shows frames for the first time and else 0, and
+    `frames_made`, the number of frames made meanwhile.
+
     data_wait is the fraction of the epoch, 0 to 1, in which the step waited for data; near 0, the input pipeline is not
     the problem. Nothing is added where the model trains on something else than a Loader.
     """
@@ -55,6 +58,9 @@ class PipelineMonitor(keras.callbacks.Callback):
         logs["images_per_second"] = stats.images_per_second
         if stats.skipped:
             logs["skipped"] = len(stats.skipped)
+        if stats.frames is not None:
+            logs["frames_new"] = float(stats.frames == "new")
+            logs["frames_made"] = stats.frames_made
 
     def on_train_end(self, logs: Any = None) -> None:
         if self._loader is not None:

@@ -14,6 +14,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import keras
@@ -21,6 +22,7 @@ import keras
 from onewarp.data.base import Outputs, Source
 from onewarp.data.batches import Batch, Batches
 from onewarp.data.collate import copied
+from onewarp.data.frames import kept_or_not
 from onewarp.data.memory import processors
 from onewarp.errors import InputError
 from onewarp.fit.callers import give_weights_back, keras_call
@@ -45,6 +47,11 @@ class Loader(keras.utils.PyDataset):
             bounding_box_format, max_boxes, decode: as in `onewarp.data.batches.Batches`.
         shard: None; (index, count) of the processes that share each epoch, as there; or "auto": as the active backend
             counts its processes (`onewarp.fit.shards`). `batch_size` is that of one process.
+        reuse: epochs for which augmented samples ("frames") are kept, before they are normalised or mixed, and shown
+            in a new order each time, while the next ones are made bit by bit. 1: every epoch augments anew.
+        then: with reuse, a policy run on the frames anew in every epoch; an `AugmentedModel` is then made with it.
+        frames_memory, frames_dir: RAM for frames, as bytes or "4GB"; beyond it they lie in a memory-mapped file in
+            `frames_dir`, the system's folder for temporary files by default.
         threads: threads that read, decode and warp; the processors at hand, at most 8, by default. Results do not
             depend on it.
         prefetch: how many batches may be under way or ready ahead of the one in use; threads + 2 by default, and 4 for
@@ -83,6 +90,10 @@ class Loader(keras.utils.PyDataset):
         bounding_box_format: str = "xyxy",
         max_boxes: int | None = None,
         decode: str = "exact",
+        reuse: int = 1,
+        then: Any = None,
+        frames_memory: int | str = "4GB",
+        frames_dir: str | Path | None = None,
         threads: int | None = None,
         prefetch: int | None = None,
         placement: str = "host",
@@ -94,13 +105,13 @@ class Loader(keras.utils.PyDataset):
                 raise InputError(f"{name}={value!r} is not a positive whole number; leave it out for the default")
         if placement not in ("host", "device", "auto"):
             raise InputError(f'placement={placement!r} is not known; use "host", "device" or "auto"')
-        self.batches = Batches(
+        self.batches = kept_or_not(reuse, then, frames_memory, frames_dir)(
             source,
             policy,
             batch_size,
             shuffle=shuffle,
             window=window,
-            shard=process_shard() if shard == "auto" else (0, 1) if shard is None else shard,  # type: ignore[arg-type]
+            shard=process_shard() if shard == "auto" else (0, 1) if shard is None else shard,
             seed=seed,
             last_batch=last_batch,
             labels=labels,
@@ -135,6 +146,16 @@ class Loader(keras.utils.PyDataset):
     @property
     def policy(self) -> Any:
         return self.batches.policy
+
+    @property
+    def reuse(self) -> int:
+        """Epochs for which a frame is shown; 1: every epoch augments anew."""
+        return getattr(self.batches, "reuse", 1)
+
+    @property
+    def then(self) -> Any:
+        """The policy that runs on reused frames anew in every epoch, where one was given."""
+        return getattr(self.batches, "then", None)
 
     @property
     def workers(self) -> int:
@@ -264,7 +285,8 @@ class Loader(keras.utils.PyDataset):
         if index >= len(self.batches):
             epoch, index = epoch + 1, 0
         chosen = {"placement": self.placement} if self._chosen else {}
-        return {"epoch": epoch, "batch": index, **self._key(), **chosen}
+        reuse = {"reuse": self.reuse} if self.reuse > 1 else {}
+        return {"epoch": epoch, "batch": index, **self._key(), **reuse, **chosen}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on where `state()` was taken: the next pass is the rest of that epoch.
@@ -272,10 +294,10 @@ class Loader(keras.utils.PyDataset):
         A placement in the state is taken over by a loader with placement="auto", which then need not measure.
 
         Raises:
-            InputError: no state, or one of a loader with another seed, batch size, or number of samples.
+            InputError: no state, or one of a loader with another seed, batch size, number of samples, or reuse.
         """
-        numbers = {name: value for name, value in state.items() if name != "placement"}
-        epoch, batch = checked_state(numbers, self._key(), len(self.batches))
+        numbers = {"reuse": 1, **{name: value for name, value in state.items() if name != "placement"}}
+        epoch, batch = checked_state(numbers, {**self._key(), "reuse": self.reuse}, len(self.batches))
         self._drop()
         if self.placement == "auto" and "placement" in state:
             self.place(state["placement"])

@@ -134,10 +134,10 @@ class AugmentedModel(keras.Model):
         place(self, x)
         self._check(x, batch_size)
         self._check(validation[0] if isinstance(validation, (list, tuple)) and len(validation) else validation)
-        if isinstance(x, Loader) and x.policy != self.policy:
+        if isinstance(x, Loader) and (x.policy if x.then is None else x.then) != self.policy:
             raise InputError(
                 "the Loader's policy is not the model's; make both with the same: Loader(source, policy, ...) and "
-                "AugmentedModel(model, policy)"
+                "AugmentedModel(model, policy); with Loader(..., then=second) it is AugmentedModel(model, second)"
             )
         return super().fit(x, y, batch_size=batch_size, **options)
 

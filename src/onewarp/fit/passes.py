@@ -27,6 +27,8 @@ class EpochStats:
             TensorFlow, whose own prefetching hides it, without `PipelineMonitor`). Where an accelerator works on after
             the Python thread has gone ahead, it is an upper bound.
         skipped: a line for each unreadable sample that was replaced.
+        frames: with Loader(reuse=N), "new" for the first epoch that shows frames, "reused" for the others; else None.
+        frames_made: how many frames were made in that time, for this epoch or ahead for later ones.
     """
 
     epoch: int
@@ -35,6 +37,8 @@ class EpochStats:
     seconds: float
     data_wait: float | None
     skipped: tuple[str, ...] = ()
+    frames: str | None = None
+    frames_made: int = 0
 
     @property
     def images_per_second(self) -> float:
@@ -93,6 +97,7 @@ class Pass:
         steps: int | None = None,
     ) -> None:
         self.epoch, self.start, self.length, self.fresh = epoch, start, len(batches) - start, fresh
+        self._batches = batches
         self.steps = steps
         self.thread = threading.get_ident()
         self.requested = self.asked_before = self.asked = self.trained = 0
@@ -165,7 +170,9 @@ class Pass:
         seconds = time.perf_counter() - self._began
         known = self.watched or not self._foreign
         data_wait = min(self._wait / max(seconds, 1e-9), 1.0) if known else None
-        return EpochStats(self.epoch, self.length, self._images, seconds, data_wait, tuple(self._skipped))
+        frames, made = self._batches.frames(self.epoch) or (None, 0)
+        skipped = tuple(self._skipped)
+        return EpochStats(self.epoch, self.length, self._images, seconds, data_wait, skipped, frames, made)
 
     def close(self) -> None:
         """End the threads and drop what was built ahead."""

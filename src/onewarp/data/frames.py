@@ -1,0 +1,277 @@
+"""Frames: augmented samples that are kept for some epochs, and what is still done to them in each.
+
+A policy is cut in two. Its first part makes frames: images of one size in the source's dtype, under the draws of the
+first epoch that shows them. The second part, normalising and mixing or a policy of its own, runs anew in every epoch.
+Both parts are pure functions, so keeping frames changes how long a batch takes and never what it holds.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onewarp.blocks import BLOCKS
+from onewarp.data.assemble import Assembler, Unreadable
+from onewarp.data.base import Sample
+from onewarp.data.batches import Batch, Batches
+from onewarp.data.divide import divided, following
+from onewarp.data.frame_memory import Columns, FrameMemory, Generation, Generations, columns_of, entries_of, parse_bytes
+from onewarp.data.order import permuted
+from onewarp.data.sampling import Chosen, Sampling
+from onewarp.data.sources import SMALL
+from onewarp.data.travel import PARAMS, travelling
+from onewarp.draw import draw
+from onewarp.engine.run import run
+from onewarp.errors import InputError
+from onewarp.plan import Plan
+from onewarp.policy import Policy
+from onewarp.spec import Spec
+
+
+class FrameBatches(Batches):
+    """Batches of frames that are reused: drawn at `epoch - epoch % reuse`, shown in the order of `epoch`.
+
+    Args:
+        reuse: epochs for which a frame is shown, at least 2.
+        then: a policy run on the frames anew in every epoch; by default what `policy` has behind the point up to which
+            frames are made: its first Normalize, Rescale or Mix.
+        frames_memory: RAM for frames, of two generations together; what is beyond lies in a memory-mapped file.
+        frames_dir: where that file is made; the system's folder for temporary files by default.
+        source, policy, batch_size, options: as in `Batches`.
+
+    Raises:
+        InputError, PolicyError: as `Batches`, and for policies that cannot be cut.
+    """
+
+    assemble: FrameAssembler
+    sampling: Reused
+
+    def __init__(
+        self,
+        source: Any,
+        policy: Policy,
+        batch_size: int = 32,
+        *,
+        reuse: int,
+        then: Policy | None = None,
+        frames_memory: int | str = "4GB",
+        frames_dir: str | Path | None = None,
+        **options: Any,
+    ) -> None:
+        if not isinstance(reuse, (int, np.integer)) or isinstance(reuse, bool) or reuse < 2:
+            raise InputError(f"reuse={reuse!r} must be a whole number of epochs, 2 or more; 1 keeps no frames")
+        super().__init__(source, policy, batch_size, **options)
+        limit = parse_bytes(frames_memory, "frames_memory")
+        if frames_dir is not None and not Path(frames_dir).is_dir():
+            raise InputError(f"frames_dir={str(frames_dir)!r} is not a folder; make it first")
+        first, second = divided(policy, then)
+        self.reuse, self.then = int(reuse), then
+        self.sampling = Reused(self.sampling, self.reuse, self.seed if self.shuffle else None)
+        made = first.plan(self.plan.spec)
+        self.plan = following(made, second.plan(Spec(made.output_shape, made.output_dtype, source.value_range)))
+        generations = Generations(len(self.sampling), self.reuse, FrameMemory(limit, frames_dir))
+        self.assemble = FrameAssembler(self.assemble, made, self.plan, generations)
+
+    def begin(self, epoch: int) -> None:
+        self.assemble.generations.show(epoch, begins=True)
+
+    def frames(self, epoch: int) -> tuple[str, int]:
+        return "reused" if epoch % self.reuse else "new", self.assemble.generations.made(epoch)
+
+    def build(self, epoch: int, index: int, pool: Executor | None = None) -> Batch:
+        self.assemble.generations.show(epoch)
+        twin = copy.copy(self)
+        twin.assemble = self.assemble.at(self.sampling.slots(epoch, self.positions(index)))
+        batch = super(FrameBatches, twin).build(epoch, index, pool)
+        self._make_ahead(epoch, index, pool)
+        return batch
+
+    def _make_ahead(self, epoch: int, index: int, pool: Executor | None) -> None:
+        """This batch's share of the next generation: what is missing, spread over the batches until it is needed."""
+        number = self.assemble.generations.of(epoch) + self.reuse
+        left = (number - epoch) * len(self) - index
+        with self.assemble.generations.open(number) as generation:
+            slots = np.empty(0, np.int64) if generation is None else generation.claim(left)
+            if generation is None or not len(slots):
+                return
+            chosen = self.sampling.at(number, slots)
+            readable = np.array([int(row) not in self._unreadable for row in chosen.rows])
+            rows, occurrence = chosen.rows[readable], chosen.occurrence[readable]
+            self.assemble.at(slots[readable]).make_ahead(generation, epoch, rows, occurrence, pool)
+
+
+class Reused(Sampling):
+    """For some epochs the showings that another sampling gives for the first of them, in another order each time.
+
+    Args:
+        first: what the first epoch shows, in its order.
+        reuse: how many epochs.
+        seed: of the orders of the others; None leaves them as the first one.
+    """
+
+    def __init__(self, first: Sampling, reuse: int, seed: int | None) -> None:
+        super().__init__(len(first))
+        self.first, self.reuse, self.seed = first, reuse, seed
+
+    @property
+    def key(self) -> str:
+        return f"{self.first.key}, reuse {self.reuse}"
+
+    def at(self, epoch: int, positions: np.ndarray) -> Chosen:
+        return self.first.at(epoch - epoch % self.reuse, self._places(epoch, positions))
+
+    def instead(self, epoch: int, position: int, tries: int) -> int:
+        place = self._places(epoch, np.array([position], np.int64))[0]
+        return self.first.instead(epoch - epoch % self.reuse, int(place), tries)
+
+    def slots(self, epoch: int, positions: np.ndarray) -> np.ndarray:
+        """Where in the first epoch the showings at `positions` stand, int64 [n]; -1 for those behind the end."""
+        return np.where(positions < self.size, self._places(epoch, positions), -1)
+
+    def _places(self, epoch: int, positions: np.ndarray) -> np.ndarray:
+        if self.seed is None or epoch % self.reuse == 0:
+            return positions
+        inside = positions % self.size
+        places: np.ndarray = permuted(self.seed, epoch, self.size, inside) + (positions - inside)
+        return places
+
+
+class FrameAssembler(Assembler):
+    """Rows of a source -> the entries of a batch, by way of frames. Safe to call from several threads.
+
+    Args:
+        whole: the assembler of the policy as one, whose settings this takes over.
+        made: the plan that makes frames.
+        plan: the plan that is run on frames in every epoch.
+        generations: where frames are kept.
+    """
+
+    def __init__(self, whole: Assembler, made: Plan, plan: Plan, generations: Generations) -> None:
+        settings = whole.bounding_box_format, whole.max_boxes, whole.fast
+        super().__init__(whole.source, plan, whole.seed, whole.one_hot, whole.weights, *settings)
+        self.start = 0  # frames have one size
+        self.generations = generations
+        self._slots = np.empty(0, np.int64)
+        self._maker = _Maker(whole.source, made, whole.seed, False, None, *settings)
+
+    def at(self, slots: np.ndarray) -> FrameAssembler:
+        """The assembler of the rows whose frames have these slots in their generation, int64 [n]; -1 for none."""
+        twin = copy.copy(self)
+        twin._slots = slots
+        return twin
+
+    def __call__(
+        self, epoch: int, rows: np.ndarray, occurrence: np.ndarray, pool: Executor | None, device: bool = False
+    ) -> Sample:
+        source, number = self.source, self.generations.of(epoch)
+        with self.generations.open(number) as generation:
+            columns = self._frames(generation, epoch, rows, occurrence, pool)
+            images = columns.pop("images")
+            batch = entries_of(columns, _stacked)
+            batch["images"] = _stacked(images) if device else images
+            if source.labels is not None:
+                batch["labels"] = self._labels(source.labels[rows], device)
+                if self.weights is not None:
+                    batch["sample_weight"] = self.weights[source.labels[rows]]
+            batch = {role: batch[role] for role in (*source.roles, "sample_weight") if role in batch}
+            sizes = np.repeat(np.array([self.plan.spec.images[:2]]), len(rows), axis=0)
+            params = draw(self.plan, self.seed, epoch, source.ids(rows), occurrence, sizes)
+            if device:
+                return {**batch, PARAMS: travelling(params, 0)}
+            options: dict[str, Any] = {"bounding_box_format": self.bounding_box_format, "num_classes": self.num_classes}
+            return run(self.plan, params, batch, **options)
+
+    def make_ahead(
+        self, generation: Generation, epoch: int, rows: np.ndarray, occurrence: np.ndarray, pool: Executor | None
+    ) -> None:
+        """Make and keep frames that will be needed. What goes wrong here goes wrong again where they are needed, and
+        is raised there.
+        """
+        assert generation.number is not None
+        slots = self._slots
+        missing = ~generation.has(slots, rows, occurrence)
+        while missing.any():
+            rows, occurrence, slots = rows[missing], occurrence[missing], slots[missing]
+            try:
+                made = self._maker(generation.number, rows, occurrence, pool)
+            except Unreadable as unreadable:
+                missing = np.array([i not in unreadable.errors for i in range(len(rows))])
+                continue
+            except Exception:
+                return
+            generation.put(slots, rows, occurrence, self._columns(made))
+            self.generations.count(epoch, len(rows))
+            return
+
+    def _frames(
+        self,
+        generation: Generation | None,
+        epoch: int,
+        rows: np.ndarray,
+        occurrence: np.ndarray,
+        pool: Executor | None,
+    ) -> Columns:
+        """The frames of a batch, one column per entry: views of those that are kept, and new ones."""
+        n, slots = len(rows), self._slots
+        here = np.zeros(n, bool) if generation is None else generation.has(slots, rows, occurrence)
+        missing, made = np.flatnonzero(~here), Columns()
+        if len(missing):
+            try:
+                entries = self._maker(self.generations.of(epoch), rows[missing], occurrence[missing], pool)
+            except Unreadable as unreadable:
+                raise Unreadable({int(missing[slot]): error for slot, error in unreadable.errors.items()}) from None
+            made = self._columns(entries)
+            self.generations.count(epoch, len(missing))
+            if generation is not None:
+                generation.put(slots[missing], rows[missing], occurrence[missing], made)
+            if len(missing) == n:
+                return made
+        assert generation is not None
+        place = {int(slot): i for i, slot in enumerate(missing)}
+        columns = Columns()
+        for path in made or generation.paths:
+            whole = None if made else generation.whole(path)
+            if whole is not None and whole[0].nbytes <= SMALL:
+                columns[path] = whole[slots]
+            else:
+                columns[path] = [
+                    made[path][place[i]] if i in place else generation.view(path, int(slots[i])) for i in range(n)
+                ]
+        return columns
+
+    def _columns(self, entries: Sample) -> Columns:
+        return columns_of({role: value for role, value in entries.items() if role != "labels"})
+
+
+class _Maker(Assembler):
+    """The assembler that makes frames. Masks come as a list: each keeps the dtype of its file."""
+
+    def _joined(self, masks: list[np.ndarray]) -> Any:
+        return [mask[0] for mask in masks]
+
+
+def _stacked(rows: Any) -> np.ndarray:
+    """Rows as one new array, of a dtype that holds them all."""
+    if isinstance(rows, np.ndarray):
+        return rows
+    found = BLOCKS.empty((len(rows), *rows[0].shape), np.result_type(*{row.dtype for row in rows}))
+    for i, row in enumerate(rows):
+        found[i] = row
+    return found
+
+
+def kept_or_not(
+    reuse: int, then: Policy | None, frames_memory: int | str, frames_dir: str | Path | None
+) -> Callable[..., Batches]:
+    """What makes the batches of a Loader with these arguments: `Batches`, or `FrameBatches` that reuse frames."""
+    if isinstance(reuse, (int, np.integer)) and not isinstance(reuse, bool) and reuse == 1:
+        if then is not None:
+            raise InputError("then= runs on frames that are reused; pass reuse=N, too, or put it into the policy")
+        return Batches
+    return partial(FrameBatches, reuse=reuse, then=then, frames_memory=frames_memory, frames_dir=frames_dir)
