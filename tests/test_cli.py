@@ -23,7 +23,7 @@ from onewarp.errors import DataError, InputError, MissingDependency
 
 RECIPES = Path(__file__).parent.parent / "recipes" / "policies"
 SAVING = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras, in model.save
-COMMANDS = [["train", "digits"], ["train", "cifar10"], ["preview"], ["plan"]]
+COMMANDS = [["train", "digits"], ["train", "cifar10"], ["preview"], ["plan"], ["prepare"], ["verify"]]
 
 
 def run(*arguments: object) -> int:

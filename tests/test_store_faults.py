@@ -372,6 +372,24 @@ def test_a_thousand_flipped_bits(tmp_path: Path) -> None:
     print(f"{detected} detected, {harmless} harmless")
 
 
+@pytest.mark.parametrize("what", ["index", "index deleted", "manifest"])
+def test_a_damaged_index_or_manifest_is_made_again(source, whole: Path, what: str) -> None:
+    before = content(whole)
+    path = whole / layout.MANIFEST if what == "manifest" else next(whole.glob("index-*.bin"))
+    damaged = bytearray(path.read_bytes())
+    damaged[40] ^= 1
+    path.write_bytes(damaged)
+    if what == "index deleted":
+        path.unlink()
+    with pytest.raises(DataError, match=f"{path.name}: .*(damaged|missing).*prepare"):
+        data.StoreSource(whole)
+    if what == "manifest":
+        with pytest.raises(DataError, match="damaged.*with overwrite"):
+            prepare(source, whole, SMALL)
+    prepare(source, whole, SMALL, overwrite=what == "manifest", shard_size=700)
+    assert content(whole) == before
+
+
 def test_verify_without_a_store(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no store here"):
         list(verify(tmp_path))

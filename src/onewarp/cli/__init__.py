@@ -1,4 +1,5 @@
-"""The command line: `onewarp train`, `preview`, `plan`, `bench`. One function per command, its signature the interface.
+"""The command line: `onewarp train`, `preview`, `plan`, `prepare`, `verify`, `bench`. One function per command, its
+signature the interface.
 
 Nothing here imports Keras, a backend or OpenCV before a command needs them, so that `--help` is quick.
 """
@@ -15,6 +16,7 @@ import typer
 import onewarp
 from onewarp.cli.bench import bench
 from onewarp.cli.plan import plan
+from onewarp.cli.prepare import prepare, verify
 from onewarp.cli.preview import preview
 from onewarp.cli.train import train
 from onewarp.errors import OnewarpError
@@ -29,6 +31,8 @@ app = typer.Typer(
 )
 app.command()(preview)
 app.command()(plan)
+app.command()(prepare)
+app.command()(verify)
 app.add_typer(train, name="train")
 app.add_typer(bench, name="bench")
 

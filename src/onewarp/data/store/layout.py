@@ -96,7 +96,7 @@ def from_json(content: bytes, path: str) -> dict[str, Any]:
     try:
         whole = json.loads(content)
     except ValueError:  # also UnicodeDecodeError
-        raise DataError(f"{path}: damaged (not JSON); copy it again, or prepare the store again") from None
+        raise DataError(f"{path}: damaged (not JSON); copy it again, or prepare it again with overwrite") from None
     if not isinstance(whole, dict) or whole.get("format") != FORMAT:
         raise DataError(f"{path}: not the manifest of a onewarp store, or a damaged one; check the path")
     if whole.get("version") != VERSION:
@@ -105,7 +105,9 @@ def from_json(content: bytes, path: str) -> dict[str, Any]:
             "prepare it again, or use the onewarp that wrote it"
         )
     if whole.pop("checksum", None) != _checksum(whole):
-        raise DataError(f"{path}: damaged (its checksum is another one); copy it again, or prepare the store again")
+        raise DataError(
+            f"{path}: damaged (its checksum is another one); copy it again, or prepare it again with overwrite"
+        )
     return {key: value for key, value in whole.items() if key not in ("format", "version")}
 
 

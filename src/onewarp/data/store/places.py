@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from onewarp.errors import DataError
+from onewarp.errors import DataError, InputError
 
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 MAPPED = 1 << 15  # files mapped at a time; Linux allows 65,530 mappings
 
 
@@ -93,3 +95,11 @@ def open_place(path: str | os.PathLike[str], **options: Any) -> Place:
     from onewarp.data.store.remote import RemotePlace
 
     return RemotePlace(text, **options)
+
+
+def parse_bytes(text: str | int) -> int:
+    """ "10GB", "500 MB" or a number as bytes. Raises InputError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", str(text), re.I)
+    if match is None or (size := int(float(match[1]) * _UNITS[match[2].upper()])) < 1:
+        raise InputError(f'{text!r} is not a size; write for example "10GB" or 500000000')
+    return size

@@ -72,11 +72,7 @@ class Job:
 
     def finished_shards(self) -> np.ndarray:
         """The rows of the shards in the index of a finished store."""
-        path, count = self.folder / layout.index_name(self.about), layout.shard_count(self.about)
-        try:
-            return np.fromfile(path, layout.SHARD, count)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror}); pass overwrite=True") from None
+        return np.fromfile(self.folder / layout.index_name(self.about), layout.SHARD, layout.shard_count(self.about))
 
     def piece(self, number: int) -> tuple[Any, np.ndarray | None]:
         """(row of the shard, rows of its samples) of a shard that was written; (None, None) where it was not."""
@@ -166,7 +162,9 @@ def begin(
         raise InputError(f"{folder}: not empty, and no store; name a new folder")
     for other in (begun, there):
         if other is not None and other["build"] != job.about["build"] and not overwrite:
-            raise InputError(f"{folder}: {difference(other, job.about)}; name another folder, or pass overwrite=True")
+            raise InputError(
+                f"{folder}: {difference(other, job.about)}; name another folder, or pass overwrite=True (--overwrite)"
+            )
     layout.sweep(folder)
     if not job.finished and (begun is None or begun["build"] != job.about["build"]):
         _write(folder / layout.BEGUN, [layout.to_json(job.about)])
@@ -311,6 +309,17 @@ def _known(path: Path, overwrite: bool) -> dict[str, Any] | None:
         raise
 
 
+def _index_is_sound(folder: Path, about: dict[str, Any]) -> bool:
+    try:
+        with open(folder / layout.index_name(about), "rb") as file:
+            crc = 0
+            while block := file.read(1 << 24):
+                crc = zlib.crc32(block, crc)
+    except FileNotFoundError:
+        return False
+    return bool(crc == about["index_crc"])
+
+
 def difference(there: dict[str, Any], wanted: dict[str, Any]) -> str:
     """In words: how the store in a folder differs from the one that is to be made."""
     for name, value in there["settings"].items():
@@ -359,7 +368,9 @@ class _Seen:
 def _check_same(job: Job, number: int, shard: np.ndarray, path: Path) -> None:
     """A shard that is written again must be the one that the index describes."""
     if job.finished_shards()[number].tobytes() != shard.tobytes():
-        raise DataError(f"{path}: made anew it comes out different; the source has changed: pass overwrite=True")
+        raise DataError(
+            f"{path}: made anew it comes out different; the source has changed: pass overwrite=True (--overwrite)"
+        )
 
 
 def _write(path: Path, parts: Iterable[Any]) -> None:

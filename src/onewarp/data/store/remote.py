@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import threading
 import time
 import zlib
@@ -19,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from onewarp.data.store import layout
-from onewarp.data.store.places import Place
+from onewarp.data.store.places import Place, parse_bytes
 from onewarp.errors import DataError, InputError, MissingDependency
 
 PIECE = 1 << 23  # bytes that are asked for at a time
 WAIT, LONGEST = 0.1, 30.0  # seconds before the first repetition; it doubles each time up to the longest
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 class RemotePlace(Place):
@@ -194,11 +192,3 @@ class RemotePlace(Place):
             f"({type(fault).__name__}: {str(fault).splitlines()[0] if str(fault) else 'no reason given'}); "
             "check the connection, or raise retries and timeout"
         ) from None
-
-
-def parse_bytes(text: str | int) -> int:
-    """ "10GB", "500 MB" or a number as bytes. Raises InputError."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", str(text), re.I)
-    if match is None or (size := int(float(match[1]) * _UNITS[match[2].upper()])) < 1:
-        raise InputError(f'{text!r} is not a size; write for example "10GB" or 500000000')
-    return size
