@@ -166,6 +166,8 @@ def begin(
                 f"{folder}: {difference(other, job.about)}; name another folder, or pass overwrite=True (--overwrite)"
             )
     layout.sweep(folder)
+    if there is not None and there["build"] == job.about["build"] and not _index_is_sound(folder, there):
+        (folder / layout.MANIFEST).unlink()  # nothing can be read by that index: all is made again
     if not job.finished and (begun is None or begun["build"] != job.about["build"]):
         _write(folder / layout.BEGUN, [layout.to_json(job.about)])
     return job

@@ -18,7 +18,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from onewarp.errors import DataError, InputError, OnewarpError
 # An entry of a journal: these numbers, the fields of the sample's row, the record.
 _ENTRY = struct.Struct("<4sIQII")  # mark, checksum of the rest and the fields, index, bytes of record, its checksum
 _MARK = b"OWJ1"
+LOOK = 256  # new samples after which the folder is looked at again
 
 
 def storing(source: Source, store: Any, bounding_box_format: str = "xyxy", on_error: str = "raise") -> StoringSource:
@@ -124,20 +125,21 @@ class StoringSource(Source):
         yield self._job.about["build"].encode()
 
     def lazy(self, index: int) -> Sample:
-        if self._store is not None:
-            return self._store.lazy(index)
-        assert self._journal is not None
-        record = self._journal.get(index)
+        journal, store = self._journal, self._store  # in this order: the journal goes when the store has come
+        if store is not None:
+            return store.lazy(index)
+        assert journal is not None
+        record = journal.get(index)
         if record is None:
             record = self._job.record(index)
-            self._journal.add(index, record)
+            journal.add(index, record)
             self._write_if_all_is_there()
         if not record.fields["image"]:
             raise DataError(reason(memoryview(record.data)))
         row = np.zeros((), layout.row_dtype(self._job.about))
         for field, value in record.fields.items():
             row[field] = value
-        sample = sample_of(memoryview(record.data), row[()], self._job.about, self.name(index))
+        sample = sample_of(memoryview(record.data), cast(np.void, row[()]), self._job.about, self.name(index))
         if self.labels is not None:
             sample["labels"] = self.labels[index]
         return sample
@@ -164,7 +166,10 @@ class StoringSource(Source):
 
     def _write_if_all_is_there(self) -> None:
         journal = self._journal
-        if journal is None or len(journal) < len(self):
+        if journal is None or self._writer is not None:
+            return
+        # Now and then a look at whether another process has finished it.
+        if len(journal) < len(self) and (len(journal) % LOOK or not self._job.finished):
             return
         with self._lock:
             if self._writer is None:
@@ -178,7 +183,7 @@ class StoringSource(Source):
             for number in self._job.missing():
                 write_shard(self._job, number, lambda index: journal.get(index) or self._job.record(index))
             finish(self._job)
-            self._store = StoreSource(self._job.folder)
+            self._store, self._journal = StoreSource(self._job.folder), None
             journal.remove()
         except OnewarpError as error:
             warnings.warn(f"the store is not written: {error}; training goes on without it", stacklevel=2)
