@@ -36,6 +36,8 @@ _HOMES = {
             "FolderSource",
             "PairSource",
             "Source",
+            "StoreSettings",
+            "StoreSource",
             "TarSource",
             "cifar10",
             "split",
@@ -80,6 +82,12 @@ if TYPE_CHECKING:
     )
     from onewarp.data import (
         Source as Source,
+    )
+    from onewarp.data import (
+        StoreSettings as StoreSettings,
+    )
+    from onewarp.data import (
+        StoreSource as StoreSource,
     )
     from onewarp.data import (
         TarSource as TarSource,

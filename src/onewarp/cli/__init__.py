@@ -1,5 +1,5 @@
-"""The command line: `onewarp train`, `preview`, `plan`, `doctor`, `bench`, `coco`. One function per command, its
-signature is the interface.
+"""The command line: `onewarp train`, `preview`, `plan`, `prepare`, `verify`, `doctor`, `bench`, `coco`. One function per
+command, its signature is the interface.
 
 Nothing here imports Keras, a backend or OpenCV before a command needs them, so that `--help` is quick.
 """
@@ -18,6 +18,7 @@ from onewarp.cli.bench import bench
 from onewarp.cli.coco import coco
 from onewarp.cli.doctor import doctor
 from onewarp.cli.plan import plan
+from onewarp.cli.prepare import prepare, verify
 from onewarp.cli.preview import preview
 from onewarp.cli.train import train
 from onewarp.errors import OnewarpError
@@ -33,6 +34,8 @@ app = typer.Typer(
 app.command()(preview)
 app.command()(plan)
 app.command()(doctor)
+app.command()(prepare)
+app.command()(verify)
 app.add_typer(train, name="train")
 app.add_typer(bench, name="bench")
 app.add_typer(coco, name="coco")

@@ -72,33 +72,46 @@ def preview(
     print(f"{out}: {len(indices)} samples x {draws} draws of {policy}")
 
 
-def open_source(path: Path, masks: Path | None, annotations: Path | None) -> Source:
+def open_source(
+    path: Path, masks: Path | None, annotations: Path | None, labels: bool | None = False, channels: int = 3
+) -> Source:
     """The images at `path` (a file, a folder with or without class folders, a tar file), with what targets are given.
+
+    labels: whether folders are classes; None: where every image lies in a sub-folder (and has no mask).
 
     Raises:
         DataError: nothing can be read there; the message names it.
         InputError: masks or annotations that do not fit.
     """
     from onewarp.data import FileSource, FolderSource, PairSource, TarSource
-    from onewarp.data.files import EXTENSIONS, images_below
+    from onewarp.data.files import EXTENSIONS, images_below, list_folder
 
     if path.is_file() and path.suffix.lower() == ".tar":
         if masks is not None or annotations is not None:
             raise InputError(f"{path}: masks and annotations go with folders, not with a tar file; unpack it")
-        return TarSource(path, labels=None)
+        plain = TarSource(path, labels=None, channels=channels)
+        inside = all("/" in str(item) for item in plain.items)
+        classes = inside if labels is None else labels
+        return TarSource(path, channels=channels) if classes else plain
     if path.is_file() and path.suffix.lower() not in EXTENSIONS:
         raise DataError(f"{path}: not an image by its extension; pass an image, a folder of images or a tar file")
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; check the path")
     files = [str(path)] if path.is_file() else images_below(path)
-    options = {} if annotations is None else read_annotations(annotations, files)
+    classes = bool(labels)
+    if path.is_dir() and masks is None and labels is None:
+        folders, loose = list_folder(path)
+        classes = bool(folders) and not any(name.lower().endswith(EXTENSIONS) for name in loose)
+    if classes and path.is_dir():  # in the order of the classes
+        files = [str(file) for file in FolderSource(path).items]
+    options = {"channels": channels, **({} if annotations is None else read_annotations(annotations, files))}
     if path.is_file():
         if masks is not None and masks.is_dir():
             raise InputError(f"{masks}: a folder of masks goes with a folder of images; name the mask of {path.name}")
         return FileSource(files, masks=None if masks is None else [masks], **options)
     if masks is not None:
         return PairSource(path, masks, **options)
-    return FolderSource(path, labels=None, **options)
+    return FolderSource(path, labels="inferred" if classes else None, **options)
 
 
 def read_annotations(path: Path, files: Sequence[str]) -> dict[str, Any]:

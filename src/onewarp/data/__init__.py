@@ -7,6 +7,7 @@ from onewarp.data.named import CIFAR10_CLASSES, Cifar10Source, DigitsSource, cif
 from onewarp.data.order import order
 from onewarp.data.sources import ArraySource
 from onewarp.data.splitting import split
+from onewarp.data.store import StoreSettings, StoreSource
 from onewarp.data.tar import TarSource
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "FolderSource",
     "PairSource",
     "Source",
+    "StoreSettings",
+    "StoreSource",
     "SubsetSource",
     "TarSource",
     "cifar10",

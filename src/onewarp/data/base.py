@@ -8,17 +8,18 @@ defaults below.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onewarp.data.decode import EncodedImage, LazyMask
+from onewarp.data.decode import EncodedImage, EncodedMask, LazyMask
 from onewarp.errors import InputError
 
 if TYPE_CHECKING:
     from onewarp.params import Params
     from onewarp.plan import Plan
+SPREAD = 64  # samples whose content goes into a source's stamps where nothing better is known
 
 Sample = dict[str, Any]
 Outputs = tuple[str | tuple[str, ...], ...]
@@ -109,6 +110,24 @@ class Source:
         """How many "bounding_boxes" or "keypoints" a sample has at most; found without decoding."""
         raise InputError(f"{type(self).__name__} does not know how many {role} a sample has at most; pass max_boxes=")
 
+    def stamps(self) -> Iterator[bytes]:
+        """What tells this source from another, or from itself after a change, at little cost: see `fingerprint`.
+
+        Here names, labels and the content of some samples; a source that knows better, such as the size and time of
+        files, adds it.
+        """
+        n = len(self)
+        yield repr((n, self.roles, self.image_shape, self.dtype, self.value_range, self.class_names)).encode()
+        if self.labels is not None:
+            yield np.ascontiguousarray(self.labels).tobytes()
+        yield from self._content(np.unique(np.linspace(0, n - 1, min(n, SPREAD)).astype(np.int64)))
+
+    def _content(self, indices: np.ndarray) -> Iterator[bytes]:
+        """Names and content of the samples `indices`, as stamps."""
+        for index in indices:
+            yield self.name(int(index)).encode()
+            yield from _bytes_of(self.lazy(int(index)))
+
     def subset(self, indices: Sequence[int] | np.ndarray) -> Source:
         """The samples `indices`, in that order, as a source of its own that keeps their ids."""
         return SubsetSource(self, indices)
@@ -177,9 +196,25 @@ class SubsetSource(Source):
     def most(self, role: str) -> int:
         return self.source.most(role)
 
+    def stamps(self) -> Iterator[bytes]:
+        yield from self.source.stamps()
+        yield self.indices.tobytes()
+
     @property
     def num_classes(self) -> int | None:
         return self.source.num_classes  # a class that this subset happens to lack is still a class
+
+
+def _bytes_of(value: Any) -> Iterator[bytes]:
+    if isinstance(value, dict):
+        for key in sorted(value):
+            yield from _bytes_of(value[key])
+    elif isinstance(value, (EncodedImage, EncodedMask)):
+        yield bytes(value.data)
+    elif isinstance(value, LazyMask):
+        yield from _bytes_of(value.decode())
+    else:
+        yield np.ascontiguousarray(value).tobytes()
 
 
 def class_numbers(labels: np.ndarray) -> bool:

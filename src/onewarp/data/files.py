@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onewarp.data.base import Outputs, Sample, Source, checked_labels, checked_outputs
-from onewarp.data.decode import EncodedImage, EncodedMask, read_file
+from onewarp.data.decode import REMEDY, EncodedImage, EncodedMask, read_file
 from onewarp.data.header import Encoded
 from onewarp.errors import DataError, InputError
 from onewarp.spec import default_range
@@ -107,6 +107,21 @@ class FileSource(Source):
     def most(self, role: str) -> int:
         rows = self._boxes[1] if role == "bounding_boxes" and self._boxes is not None else self._targets.get(role)
         return max((len(row) for row in rows or ()), default=0)
+
+    def stamps(self) -> Iterator[bytes]:
+        """Names, sizes and times of the files, labels and other targets; no file is opened."""
+        targets = (self.roles, self.image_shape, self.dtype, self.class_names, getattr(self, "ignore", None))
+        yield repr((len(self), *targets)).encode()
+        if self.labels is not None:
+            yield np.ascontiguousarray(self.labels).tobytes()
+        yield from self._file_stamps()
+        masks, points, (boxes, box_labels) = *self._targets.values(), self._boxes or ((), ())
+        for row in (*(points or ()), *boxes, *box_labels):
+            yield np.ascontiguousarray(row).tobytes()
+        yield from _stamps_of([mask for mask in masks or ()])
+
+    def _file_stamps(self) -> Iterator[bytes]:
+        yield from _stamps_of(self.items)
 
     def _image(self, index: int) -> EncodedImage | np.ndarray:
         item, channels = self.items[index], self.image_shape[2]
@@ -232,6 +247,21 @@ class PairSource(FileSource):
         super().__init__(found, masks=[by_stem[stem] for stem in stems], **options)
         self.class_names = None if class_names is None else tuple(class_names)
         self.ignore = ignore
+
+
+def _stamps_of(items: Sequence[Any]) -> Iterator[bytes]:
+    """Content of arrays; name, size and time of files, named from the folder that holds all of them."""
+    files = [os.fspath(item) for item in items if not isinstance(item, np.ndarray)]
+    root = len(os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])) if files else 0
+    for item in items:
+        if isinstance(item, np.ndarray):
+            yield np.ascontiguousarray(item).tobytes()
+            continue
+        try:
+            found = os.stat(item)
+        except OSError as error:
+            raise DataError(f"{item}: cannot be read ({error.strerror}); {REMEDY}") from None
+        yield f"{os.path.abspath(item)[root:]}\0{found.st_size}\0{found.st_mtime_ns}".encode()
 
 
 def list_folder(path: str | Path) -> tuple[list[str], list[str]]:

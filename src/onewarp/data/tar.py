@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -66,6 +66,11 @@ class TarSource(FileSource):
 
     def name(self, index: int) -> str:
         return f"{self.path}:{self.items[index]}"
+
+    def _file_stamps(self) -> Iterator[bytes]:
+        found = os.stat(self.path)
+        yield repr((found.st_size, found.st_mtime_ns)).encode()
+        yield "\n".join(map(str, self.items)).encode() + self._positions.tobytes()
 
     def _image(self, index: int) -> EncodedImage:
         if self._file is None:

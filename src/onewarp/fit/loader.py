@@ -24,6 +24,7 @@ from onewarp.data.batches import Batch, Batches
 from onewarp.data.collate import copied
 from onewarp.data.frames import kept_or_not
 from onewarp.data.memory import processors
+from onewarp.data.store.storing import storing
 from onewarp.errors import InputError
 from onewarp.fit.callers import give_weights_back, keras_call
 from onewarp.fit.checks import check_device_can, check_placement
@@ -59,6 +60,8 @@ class Loader(keras.utils.PyDataset):
         placement: where the policy runs: "host", in the loader's threads; "device", in the train step of an
             `AugmentedModel`, for which the batches stay as they are and x carries the numbers drawn (photos of
             different sizes are warped to one on the host first); "auto": `AugmentedModel.fit` measures both.
+        store: a folder in which the samples are kept as `onewarp prepare` would keep them: written while they are first
+            read, read from there afterwards; or {"path": folder, "short_side": 256, "quality": 90, "raw": False}.
         on_epoch_end: called as on_epoch_end(loader, epoch) once after each complete epoch.
 
     Attributes:
@@ -97,6 +100,7 @@ class Loader(keras.utils.PyDataset):
         threads: int | None = None,
         prefetch: int | None = None,
         placement: str = "host",
+        store: Any = None,
         on_epoch_end: Callable[[Loader, int], Any] | None = None,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False)
@@ -105,6 +109,8 @@ class Loader(keras.utils.PyDataset):
                 raise InputError(f"{name}={value!r} is not a positive whole number; leave it out for the default")
         if placement not in ("host", "device", "auto"):
             raise InputError(f'placement={placement!r} is not known; use "host", "device" or "auto"')
+        if store is not None:
+            source = storing(source, store, bounding_box_format, on_error)
         self.batches = kept_or_not(reuse, then, frames_memory, frames_dir)(
             source,
             policy,

@@ -1,0 +1,166 @@
+"""A sample -> the bytes under which a store keeps it, and back.
+
+A record is the image, then what there is of mask, boxes, their labels and keypoints, each part beginning at a multiple
+of 8 bytes. Labels and ids are in the index.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from onewarp.data.base import Sample, Source
+from onewarp.data.decode import EncodedImage, EncodedMask, LazyMask
+from onewarp.data.store.settings import StoreSettings, stored_size
+from onewarp.errors import DataError, OnewarpError
+
+MASK_TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "bool")
+
+
+@dataclass(frozen=True)
+class Record:
+    """The bytes of a sample, and the fields of its row in the index."""
+
+    data: bytes
+    fields: dict[str, int]
+
+
+def record_of(source: Source, index: int, settings: StoreSettings, encoding: str, on_error: str = "raise") -> Record:
+    """What a store keeps of sample `index`: a function of the sample and the settings alone.
+
+    on_error: "raise", or "skip": the record then is the reason why the sample cannot be read.
+
+    Raises:
+        DataError: a sample that cannot be read or kept; the message names it.
+    """
+    try:
+        return _record(source.lazy(index), source.name(index), settings, encoding)
+    except OnewarpError as error:
+        if on_error == "raise":
+            raise
+        return Record(_padded(str(error).encode()), {"height": 0, "width": 0, "image": 0})
+
+
+def _record(sample: Sample, name: str, settings: StoreSettings, encoding: str) -> Record:
+    image = sample["images"]
+    height, width = image.shape[:2]
+    size = stored_size(height, width, settings.short_side)
+    parts = [_image(image, size, settings, encoding)]
+    fields = {"height": size[0], "width": size[1], "image": len(parts[0])}
+    if "segmentation_masks" in sample:
+        mask = sample["segmentation_masks"]
+        mask = mask.decode() if isinstance(mask, LazyMask) else np.asarray(mask)
+        mask = mask[..., 0] if mask.ndim == 3 and mask.shape[2] == 1 else mask
+        if mask.shape != (height, width) or mask.dtype.name not in MASK_TYPES:
+            raise DataError(
+                f"{name}: the segmentation mask is {mask.dtype} {mask.shape}, the image {height}x{width}; "
+                "give it class numbers, and the size of its image"
+            )
+        parts.append(_mask(mask, size, encoding))
+        fields |= {"mask": len(parts[-1]), "mask_type": MASK_TYPES.index(mask.dtype.name)}
+    y, x = size[0] / height, size[1] / width
+    if "bounding_boxes" in sample:
+        boxes = np.asarray(sample["bounding_boxes"]["boxes"], np.float64).reshape(-1, 4)
+        labels = np.asarray(sample["bounding_boxes"]["labels"]).reshape(-1)
+        order = settings.bounding_box_format.removeprefix("center_")
+        scale = [1.0] * 4 if order.startswith("rel_") else [y, x, y, x] if order.startswith("y") else [x, y, x, y]
+        parts += [(boxes * scale).astype("<f4").tobytes(), labels.astype("<i8").tobytes()]
+        fields["boxes"] = len(labels)
+    if "keypoints" in sample:
+        points = np.asarray(sample["keypoints"], np.float64)
+        parts.append((points * [x, y, 1.0][: points.shape[-1]]).astype("<f4").tobytes())
+        fields |= {"points": len(points), "point_size": points.shape[-1]}
+    return Record(b"".join(map(_padded, parts)), fields)
+
+
+def _padded(part: bytes) -> bytes:
+    return part + bytes(-len(part) % 8)
+
+
+def _image(image: Any, size: tuple[int, int], settings: StoreSettings, encoding: str) -> bytes:
+    if isinstance(image, EncodedImage):
+        pixels = image.decode()  # also where the bytes are kept: damage is found now, not in the middle of a training
+        header = image.header
+        own = header.format == "jpeg" and header.channels in (1, 3) and header.orientation == 1
+        if encoding == "jpeg" and own and size == pixels.shape[:2]:
+            return bytes(image.data)
+    else:
+        pixels = np.asarray(image)
+    pixels = np.ascontiguousarray(reduced(pixels, size))
+    channels = pixels.shape[2]
+    if encoding == "raw":
+        return pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
+    if encoding == "png":
+        return _png(pixels if channels < 3 else pixels[..., [2, 1, 0, 3][:channels]])
+    options = {"colorspace": "GRAY", "colorsubsampling": "Gray"} if channels == 1 else {"colorsubsampling": "420"}
+    encoded: bytes = simplejpeg.encode_jpeg(pixels, settings.quality, **options)
+    return encoded
+
+
+def reduced(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image [h, w, c] at a smaller size: every pixel is the mean of the area that it covers."""
+    if pixels.shape[:2] == size:
+        return pixels
+    groups = [pixels[..., k : k + 4] for k in range(0, pixels.shape[2], 4)]  # OpenCV takes at most 4 channels
+    small = [cv2.resize(np.ascontiguousarray(group), size[::-1], interpolation=cv2.INTER_AREA) for group in groups]
+    return np.concatenate([part.reshape(*size, -1) for part in small], axis=2)
+
+
+def _mask(mask: np.ndarray, size: tuple[int, int], encoding: str) -> bytes:
+    if mask.shape != size:  # the pixel under the centre of each new one
+        y, x = (((2 * np.arange(new) + 1) * old) // (2 * new) for old, new in zip(mask.shape, size, strict=True))
+        mask = mask[y][:, x]
+    plain = np.ascontiguousarray(mask).astype(mask.dtype.newbyteorder("<"), copy=False)
+    if encoding == "raw":
+        return plain.tobytes()
+    return _png(plain) if mask.dtype in (np.uint8, np.uint16) else zlib.compress(plain.tobytes())
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    done, encoded = cv2.imencode(".png", pixels)
+    if not done:
+        raise DataError(f"{pixels.dtype} pixels of shape {pixels.shape} cannot be written as PNG; pass raw=True")
+    return encoded.tobytes()
+
+
+def reason(data: memoryview) -> str:
+    """Why a sample could not be read when its store was prepared."""
+    return bytes(data).rstrip(b"\0").decode(errors="replace")
+
+
+def sample_of(data: memoryview, row: np.void, about: dict[str, Any], name: str) -> Sample:
+    """A record as a sample without its label: images and masks undecoded, or as views of `data` where they are raw."""
+    names = row.dtype.names or ()
+    raw = about["encoding"] == "raw"
+    height, width, channels = int(row["height"]), int(row["width"]), about["channels"]
+    image = data[: int(row["image"])]
+    at = len(image) + -len(image) % 8
+    sample: Sample = {
+        "images": np.frombuffer(image, about["dtype"]).reshape(height, width, channels)
+        if raw
+        else EncodedImage(image, name, channels, about["dtype"])
+    }
+    if "mask" in names:
+        mask = data[at : at + int(row["mask"])]
+        at += len(mask) + -len(mask) % 8
+        kind = np.dtype(MASK_TYPES[int(row["mask_type"])])
+        if not raw and kind in (np.uint8, np.uint16):
+            sample["segmentation_masks"] = EncodedMask(mask, name)
+        else:
+            plain = mask if raw else zlib.decompress(mask)
+            sample["segmentation_masks"] = np.frombuffer(plain, kind).reshape(height, width)
+    if "boxes" in names:
+        count = int(row["boxes"])
+        boxes = np.frombuffer(data, "<f4", 4 * count, at).reshape(count, 4)
+        labels = np.frombuffer(data, "<i8", count, at + 16 * count)
+        at += 24 * count
+        sample["bounding_boxes"] = {"boxes": boxes.copy(), "labels": labels.copy()}
+    if "points" in names:
+        count, size = int(row["points"]), int(row["point_size"])
+        sample["keypoints"] = np.frombuffer(data, "<f4", count * size, at).reshape(count, size).copy()
+    return sample
