@@ -34,9 +34,12 @@ _HOMES = {
             "DigitsSource",
             "FileSource",
             "FolderSource",
+            "HuggingFaceSource",
             "PairSource",
             "Source",
+            "TableSource",
             "TarSource",
+            "WebDatasetSource",
             "cifar10",
             "split",
         ),
@@ -66,13 +69,22 @@ if TYPE_CHECKING:
         FolderSource as FolderSource,
     )
     from onewarp.data import (
+        HuggingFaceSource as HuggingFaceSource,
+    )
+    from onewarp.data import (
         PairSource as PairSource,
     )
     from onewarp.data import (
         Source as Source,
     )
     from onewarp.data import (
+        TableSource as TableSource,
+    )
+    from onewarp.data import (
         TarSource as TarSource,
+    )
+    from onewarp.data import (
+        WebDatasetSource as WebDatasetSource,
     )
     from onewarp.data import (
         cifar10 as cifar10,
