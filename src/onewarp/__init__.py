@@ -34,11 +34,14 @@ _HOMES = {
             "DigitsSource",
             "FileSource",
             "FolderSource",
+            "HuggingFaceSource",
             "PairSource",
             "Source",
             "StoreSettings",
             "StoreSource",
+            "TableSource",
             "TarSource",
+            "WebDatasetSource",
             "cifar10",
             "split",
         ),
@@ -78,6 +81,9 @@ if TYPE_CHECKING:
         FolderSource as FolderSource,
     )
     from onewarp.data import (
+        HuggingFaceSource as HuggingFaceSource,
+    )
+    from onewarp.data import (
         PairSource as PairSource,
     )
     from onewarp.data import (
@@ -90,7 +96,13 @@ if TYPE_CHECKING:
         StoreSource as StoreSource,
     )
     from onewarp.data import (
+        TableSource as TableSource,
+    )
+    from onewarp.data import (
         TarSource as TarSource,
+    )
+    from onewarp.data import (
+        WebDatasetSource as WebDatasetSource,
     )
     from onewarp.data import (
         cifar10 as cifar10,

@@ -1,5 +1,6 @@
-"""The command line: `onewarp train`, `preview`, `plan`, `prepare`, `verify`, `doctor`, `bench`, `coco`. One function per
-command, its signature is the interface.
+"""The command line: `onewarp train`, `preview`, `plan`, `prepare`, `verify`, `doctor`, `bench`, `coco`.
+
+One function per command, its signature is the interface.
 
 Nothing here imports Keras, a backend or OpenCV before a command needs them, so that `--help` is quick.
 """

@@ -3,12 +3,15 @@
 from onewarp.data.base import Source, SubsetSource
 from onewarp.data.decode import EncodedImage, EncodedMask, decode_mask
 from onewarp.data.files import FileSource, FolderSource, PairSource
+from onewarp.data.huggingface import HuggingFaceSource
 from onewarp.data.named import CIFAR10_CLASSES, Cifar10Source, DigitsSource, cifar10
 from onewarp.data.order import order
 from onewarp.data.sources import ArraySource
 from onewarp.data.splitting import split
 from onewarp.data.store import StoreSettings, StoreSource
+from onewarp.data.table import TableSource
 from onewarp.data.tar import TarSource
+from onewarp.data.webdataset import WebDatasetSource
 
 __all__ = [
     "CIFAR10_CLASSES",
@@ -19,12 +22,15 @@ __all__ = [
     "EncodedMask",
     "FileSource",
     "FolderSource",
+    "HuggingFaceSource",
     "PairSource",
     "Source",
     "StoreSettings",
     "StoreSource",
     "SubsetSource",
+    "TableSource",
     "TarSource",
+    "WebDatasetSource",
     "cifar10",
     "decode_mask",
     "order",

@@ -62,7 +62,7 @@ class TarSource(FileSource):
         else:
             super().__init__(list(index), **options)
         self._positions = np.array([index[str(name)] for name in self.items], np.int64)  # [n, 2]: offset, size
-        self._file: _File | None = None
+        self._file: TarFile | None = None
 
     def name(self, index: int) -> str:
         return f"{self.path}:{self.items[index]}"
@@ -74,7 +74,7 @@ class TarSource(FileSource):
 
     def _image(self, index: int) -> EncodedImage:
         if self._file is None:
-            self._file = _File(self.path)
+            self._file = TarFile(self.path)
         data = self._file.read(*map(int, self._positions[index]))
         return EncodedImage(data, self.name(index), self.image_shape[2], self.dtype)
 
@@ -82,7 +82,7 @@ class TarSource(FileSource):
         return {**self.__dict__, "_file": None}
 
 
-class _File:
+class TarFile:
     """An open file that is read by position and closed when nobody needs it any more."""
 
     def __init__(self, path: str) -> None:
@@ -102,15 +102,17 @@ class _File:
         return data
 
 
-def _index(path: str) -> dict[str, tuple[int, int]]:
-    """Name -> (offset, size) of every image in a tar file, sorted by name."""
-    found = {}
+def members(path: str) -> Iterator[tuple[str, int, int]]:
+    """(name, offset, size) of every file in a tar, in the order in which they lie there, from one pass over headers.
+
+    Hidden files are passed over. Raises DataError for a tar that is missing, damaged or cut short, InputError for a
+    compressed one.
+    """
     try:
         size = os.stat(path).st_size
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                hidden = PurePosixPath(member.name).name.startswith(".")
-                if not member.isreg() or hidden or not member.name.lower().endswith(EXTENSIONS):
+                if not member.isreg() or PurePosixPath(member.name).name.startswith("."):
                     continue
                 if member.issparse():
                     raise DataError(f"{path}: {member.name} is stored sparsely; write the tar without --sparse")
@@ -118,7 +120,14 @@ def _index(path: str) -> dict[str, tuple[int, int]]:
                     raise DataError(
                         f"{path}: the file ends inside {member.name} ({size} bytes: cut short); copy it again"
                     )
-                found[member.name] = (member.offset_data, member.size)
+                yield member.name, member.offset_data, member.size
+            # What is cut between or inside headers looks like an end to tarfile; a whole tar ends with blocks of zeros.
+            with open(path, "rb") as file:
+                file.seek(tar.offset)
+                if file.read(512) != bytes(512):
+                    raise DataError(
+                        f"{path}: the file ends without a tar's last blocks ({size} bytes: cut short); copy it again"
+                    )
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; check the path") from None
     except PermissionError:
@@ -133,6 +142,11 @@ def _index(path: str) -> dict[str, tuple[int, int]]:
         raise DataError(
             f"{path}: not a tar file, or a damaged one ({error}); check the path, or copy it again"
         ) from None
+
+
+def _index(path: str) -> dict[str, tuple[int, int]]:
+    """Name -> (offset, size) of every image in a tar file, sorted by name."""
+    found = {name: (start, size) for name, start, size in members(path) if name.lower().endswith(EXTENSIONS)}
     if not found:
         raise DataError(f"{path}: there is no image in this tar file; {KINDS} files are looked for")
     return dict(sorted(found.items()))

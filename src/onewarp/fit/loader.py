@@ -28,6 +28,7 @@ from onewarp.data.store.storing import storing
 from onewarp.errors import InputError
 from onewarp.fit.callers import give_weights_back, keras_call
 from onewarp.fit.checks import check_device_can, check_placement
+from onewarp.fit.export import Stream, exporter
 from onewarp.fit.passes import EpochStats, Pass, checked_state, cut_short
 from onewarp.fit.shards import process_shard
 
@@ -309,11 +310,26 @@ class Loader(keras.utils.PyDataset):
             self.place(state["placement"])
         self.epoch, self._start = epoch, batch
 
+    def to_grain(self, epochs: int = 1) -> Any:
+        """The batches as a `grain.MapDataset` of `epochs` epochs from where the loader stands; see docs/loading.md."""
+        return exporter("grain", self.placement).LoaderMapDataset(self._stream(), epochs)
+
+    def to_torch(self) -> Any:
+        """The batches as a `torch.utils.data.IterableDataset`: `DataLoader(loader.to_torch(), batch_size=None)`."""
+        return exporter("torch", self.placement).LoaderIterableDataset(self._stream())
+
+    def to_tf(self) -> Any:
+        """The batches as a `tf.data.Dataset` of fixed shapes: each pass over it is the loader's next epoch."""
+        return exporter("tensorflow", self.placement).dataset(self, self.batches.xyw(self._peek().entries))
+
     def __repr__(self) -> str:
         batches = self.batches
         index, count = batches.shard
         shard = f", shard {index} of {count}" if count > 1 else ""
         return f"Loader({batches.source!r}, {len(batches)} batches of {batches.batch_size}{shard}, epoch {self.epoch})"
+
+    def _stream(self) -> Stream:
+        return Stream(self.batches, self.epoch, self._start, self.threads, self.prefetch)
 
     def _key(self) -> dict[str, int | str]:
         """What must not change between state() and restore(); the number of shards may, where it changes no step."""
