@@ -40,6 +40,7 @@ class Pass:
         erase: Sequence[tuple[NDArray[int32] | NDArray[float32], _Flags, NDArray[uint32] | None]],
         start: int = 0,
         threads: int = 1,
+        streamed: bool = False,
     ) -> None: ...
 
 def nearest(
