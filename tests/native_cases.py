@@ -92,6 +92,7 @@ def call(images, out_size, setup: dict[str, Any], out_dtype=None, **changes: Any
         "erase": [],
         "start": 0,
         "threads": 1,
+        "streamed": False,
     }
     assert set(changes) <= set(plain), changes
     return plain | changes

@@ -1,4 +1,6 @@
-"""What is native on the host: uniforms and products of matrices are those of the array operations; views are copies."""
+"""What is native on the host: uniforms, products of matrices and rectangles are those of the array operations; views
+are copies.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from onewarp.data.sources import SMALL, ArraySource
 from onewarp.matrices import compose, compose_by_operations
 from onewarp.params import fingerprint
 from onewarp.random import uniforms_by_operations, uniforms_of
+from onewarp.transforms.crop import TRIALS, first_fit, first_fit_by_operations
 
 SLOTS = ((("Rotate", 0), 1), (("Rotate", 3), 2), (("name:mine", 0), 7), (("Shear", 0), 40))
 
@@ -75,6 +78,39 @@ def test_native_products_refuse_what_does_not_fit() -> None:
         _native.compose([eye], [np.ones(3, bool)], 4)
     with pytest.raises(ValueError, match="expected 1 or 4 of each"):
         _native.compose([np.repeat(eye, 2, axis=0)], [None], 4)
+
+
+@pytest.mark.parametrize("smaller", [False, True])
+@pytest.mark.parametrize("sizes", ["one", "each"])
+def test_native_rectangles_are_those_of_array_operations(smaller, sizes, rng) -> None:
+    n = 300
+    u = rng.random((2 * TRIALS + 2, n)).T
+    along, across = rng.integers(1, 400, (2, n if sizes == "each" else 1)).astype(float)
+    some = 0
+    for scale, ratio in (((0.5, 1.0), (0.3, 3.3)), ((0.35, 1.0), (3 / 4, 4 / 3)), ((1.0, 1.0), (50.0, 100.0))):
+        expected = first_fit_by_operations(u, scale, ratio, along, across, smaller=smaller, xp=np)
+        found = first_fit(u, scale, ratio, along, across, smaller=smaller, xp=np)
+        np.testing.assert_array_equal(found[0], expected[0])
+        for ours, theirs in zip(found[1:], expected[1:], strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-14)
+        some += found[0].sum()
+    assert 0 < some < 3 * n
+
+
+def test_a_rectangle_as_large_as_the_frame_fits_unless_it_must_be_smaller() -> None:
+    u, side = np.zeros((1, 2 * TRIALS)), np.array([64.0])
+    found, high, wide = first_fit(u, (1.0, 1.0), (1.0, 1.0), side, side, smaller=False, xp=np)
+    assert (found[0], high[0], wide[0]) == (True, 64.0, 64.0)
+    found, high, wide = first_fit(u, (1.0, 1.0), (1.0, 1.0), side, side, smaller=True, xp=np)
+    assert (found[0], high[0], wide[0]) == (False, 0.0, 0.0)
+
+
+def test_native_rectangles_refuse_what_does_not_fit() -> None:
+    u, sides, pair = np.zeros((3, 20)), np.ones(3), (0.0, 1.0)
+    with pytest.raises(ValueError, match="expected 2 numbers for each of 11 trials, got 20"):
+        _native.first_fit(u, 11, pair, pair, sides, sides, False)
+    with pytest.raises(ValueError, match="expected 1 or 3 numbers each"):
+        _native.first_fit(u, 10, pair, pair, sides, sides[:2], False)
 
 
 def test_large_images_are_warped_where_they_are(rng) -> None:

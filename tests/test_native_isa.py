@@ -39,6 +39,18 @@ for channels in (1, 3, 4):
     for name, array in steps.items():
         s = setup(channels, "uint8", ops=["table" if name == "tables" else name])
         print(name, channels, crc(run(s, call(images, (61, 67), s, ops=[(array, on)])).tobytes()))
+    if channels > 2:
+        s = setup(channels, "uint8", ops=["hue"])
+        print("hue", channels, crc(run(s, call(images, (61, 67), s, ops=[(np.float32([0.3]), on)])).tobytes()))
+    for name, mean in (("grey", 0.0), ("mixed", 0.4)):  # colour maps that mix channels
+        maps = np.concatenate([rng.random((1, channels, channels)), np.full((1, channels, channels), mean)], axis=2)
+        maps = np.concatenate([maps[:, :1].repeat(channels, 1) if name == "grey" else maps, maps[:, :, :1] / 9], axis=2)
+        s = setup(channels, "uint8", ops=["affine"])
+        print(name, channels, crc(run(s, call(images, (61, 67), s, ops=[(np.float32(maps), on)])).tobytes()))
+    for width in (64, 67):
+        s = setup(channels, "uint8", scale=[0.1, 0.2, 0.3, 0.4][:channels], offset=[0.7] * channels)
+        c = call(images[:, :, :width], (61, width), s, "float32", streamed=True)
+        print("scaled", width, channels, crc(run(s, c).tobytes()))
     out = np.empty_like(images)
     native.gaussian_blur(images, out, np.float32([[0.2, 0.5, 0.3]]), on, 0, 1)
     print("blur", channels, crc(out.tobytes()))

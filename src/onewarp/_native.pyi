@@ -40,6 +40,7 @@ class Pass:
         erase: Sequence[tuple[NDArray[int32] | NDArray[float32], _Flags, NDArray[uint32] | None]],
         start: int = 0,
         threads: int = 1,
+        streamed: bool = False,
     ) -> None: ...
 
 def nearest(
@@ -87,3 +88,12 @@ def uniforms(
 def compose(
     matrices: Sequence[NDArray[float64]], fires: Sequence[NDArray[bool_] | None], n: int
 ) -> NDArray[float64]: ...
+def first_fit(
+    u: NDArray[float64],
+    trials: int,
+    scale: tuple[float, float],
+    logarithms: tuple[float, float],
+    along: NDArray[float64],
+    across: NDArray[float64],
+    smaller: bool,
+) -> tuple[NDArray[bool_], NDArray[float64], NDArray[float64]]: ...

@@ -202,11 +202,13 @@ def _colour(op: ColorOp, draw: Draw, n: int) -> Array | None:
             total = step if total is None else compose_colour(step, total, xp)
         return _spread(total, n, xp)
     if op.kind == "table":
-        x = constant(_nodes(plan.table_nodes), xp)
+        x, bounded = constant(_nodes(plan.table_nodes), xp), True
         for index in op.places:
-            x = x if index == op.places[0] else xp.clip(x, 0.0, 1.0)
-            x = _where(draw.fires[index], plan.transform(index).curve(draw.u[index], x, xp), x, xp)
-        return _spread(_clipped(x, xp), n, xp)
+            transform = plan.transform(index)
+            x = x if bounded else xp.clip(x, 0.0, 1.0)
+            x = _where(draw.fires[index], transform.curve(draw.u[index], x, xp), x, xp)
+            bounded = transform.bounded
+        return _spread(x if bounded else _clipped(x, xp), n, xp)
     if op.kind == "hue":
         return _spread(plan.transform(op.places[0]).shift(draw.u[op.places[0]], xp), n, xp)
     return None

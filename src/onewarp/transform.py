@@ -115,6 +115,7 @@ class Color(Transform):
 
     steps: ClassVar[tuple[str, ...]] = ("affine",)
     needs_rgb: ClassVar[bool] = False
+    bounded: ClassVar[bool] = False  # its curve stays within [0, 1]: there is nothing to clip
 
     def colour_steps(self) -> tuple[str, ...]:
         """The steps; `steps`, unless they depend on the parameters."""

@@ -146,6 +146,7 @@ class Assembler:
         """Decode every image and warp it into its slot of warped["images"]; masks likewise, under their own name."""
         images, masks, out = batch["images"], batch.get("segmentation_masks"), warped["images"]
         found: list[np.ndarray] = [out] * len(rows)
+        streamed = host.streams(out)
 
         def warp(slot: int) -> None:
             image, own, start = images[slot], params, slot
@@ -156,7 +157,7 @@ class Assembler:
                     own, start = host.reduced_source(plan, params, slot, r), 0
             else:
                 pixels = image
-            host.run_images(plan, own, [pixels], out[slot : slot + 1], start=start)
+            host.run_images(plan, own, [pixels], out[slot : slot + 1], start=start, streamed=streamed)
             if masks is not None:
                 mask = masks[slot]
                 if isinstance(mask, LazyMask) and not isinstance(mask, DrawnMask):

@@ -20,6 +20,8 @@ from onewarp.plan import ColorStage, FilterStage, Plan, WarpStage
 
 Images = np.ndarray | list[np.ndarray]
 
+_STREAMED = 1 << 23  # bytes
+
 
 @dataclass(frozen=True)
 class _Step:
@@ -80,6 +82,11 @@ def allocate(plan: Plan, n: int) -> np.ndarray:
     return BLOCKS.empty((n, *plan.output_shape), plan.output_dtype)
 
 
+def streams(out: np.ndarray) -> bool:
+    """Whether an array is more than the caches keep until it is used: writing it past them takes less time."""
+    return out.nbytes >= _STREAMED
+
+
 def _check_finite(plan: Plan, params: Params, start: int, count: int) -> None:
     for number, stage in enumerate(plan.stages):
         if isinstance(stage, WarpStage):
@@ -102,14 +109,17 @@ def run_images(
     *,
     start: int = 0,
     threads: int = 1,
+    streamed: bool | None = None,
 ) -> np.ndarray:
     """Everything but the mix, for images only.
 
     images: [n, h, w, c] or a list of [h, w, c]; out: where to write, [n, *plan.output_shape] (new by default);
-    start: the row of the parameters that belongs to images[0]. The images are not written to.
+    start: the row of the parameters that belongs to images[0]. The images are not written to. streamed: whether
+    `out` is written past the caches; by default where it is more than they hold.
     """
     n = len(images)
     out = allocate(plan, n) if out is None else out
+    streamed = streams(out) if streamed is None else streamed
     _check_finite(plan, params, start, n)
     arrays, current = params.arrays, images
     for step in _steps(plan):
@@ -132,6 +142,7 @@ def run_images(
             ],
             start=start,
             threads=threads,
+            streamed=streamed and target is out,
         )
         current = target
     return out

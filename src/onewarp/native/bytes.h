@@ -1,4 +1,4 @@
-// Row kernels on uint8 values as they are: look-up tables, sums and histograms, for colour that needs no arithmetic.
+// Row kernels on bytes as they are: copies, and look-up tables, sums and histograms for colour that needs no arithmetic.
 #pragma once
 
 #include "simd.h"
@@ -102,6 +102,16 @@ inline void reverse_pixels(const uint8_t* from, ptrdiff_t n, int bytes, uint8_t*
     default:
       for (ptrdiff_t j = 0; j < n; ++j) memcpy(to + j * bytes, from + (n - 1 - j) * bytes, (size_t)bytes);
   }
+}
+
+// A copy past the caches.
+inline void stream_bytes(const uint8_t* from, ptrdiff_t n, uint8_t* to) {
+  typedef uint8_t Block __attribute__((vector_size(kVector)));
+  const ptrdiff_t ahead = -(uintptr_t)to % kVector, head = ahead < n ? ahead : n;
+  memcpy(to, from, head);
+  ptrdiff_t k = head;
+  for (; k + kVector <= n; k += kVector) stream_vector(to + k, load_vector<Block>(from + k));
+  memcpy(to + k, from + k, n - k);
 }
 
 // Adds the values of each channel: sums [C].

@@ -46,6 +46,9 @@ template <class Real> class Colouring {
     std::fill(histogram_.begin(), histogram_.end(), 0u);
   }
 
+  // Of an affine op that is complete: [C][C], then offset [C].
+  const Real* matrix(int k) const { return steps_[k].op.matrix; }
+
   ColourKind kind(int k) const { return steps_[k].op.kind; }
 
   // Whether every prepared op makes of a value of a channel what it makes of that value anywhere: no mixing of channels.

@@ -2,10 +2,13 @@
 
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
+#include <utility>
 
 #include "arrays.h"
 #include "isa.h"
@@ -72,15 +75,20 @@ inline __attribute__((always_inline)) void fill_columns(const Key& key, int64_t 
 void fill(const Key& key, int64_t n, int64_t start, int64_t m, double* out) { fill_columns(key, n, start, m, out); }
 
 #ifdef ONEWARP_X86
-// The same loops, compiled for wider vectors.
+// The same loops, compiled for wider vectors; AVX-512 turns the words of a vector in one instruction.
 __attribute__((target("avx2"))) void fill_avx2(const Key& key, int64_t n, int64_t start, int64_t m, double* out) {
+  fill_columns(key, n, start, m, out);
+}
+__attribute__((target("avx2,avx512f,avx512bw,avx512vl,avx512dq"))) void fill_avx512(const Key& key, int64_t n, int64_t start,
+                                                                                   int64_t m, double* out) {
   fill_columns(key, n, start, m, out);
 }
 #endif
 
 auto chosen_fill() {
 #ifdef ONEWARP_X86
-  if (isa() != "plain") return fill_avx2;
+  if (isa() == "avx512") return fill_avx512;
+  if (isa() == "avx2") return fill_avx2;
 #endif
   return fill;
 }
@@ -144,6 +152,46 @@ nb::ndarray<nb::numpy, double, nb::shape<-1, 3, 3>> compose(const std::vector<Ma
   return nb::ndarray<nb::numpy, double, nb::shape<-1, 3, 3>>(out, {static_cast<size_t>(n), 3, 3}, owner);
 }
 
+using Numbers = nb::ndarray<const double, nb::ndim<1>, nb::device::cpu>;
+
+// An array [n] in memory of its own, to be filled.
+template <class T> nb::ndarray<nb::numpy, T, nb::ndim<1>> new_row(int64_t n, T** data) {
+  *data = new T[static_cast<size_t>(n)];
+  const nb::capsule owner(*data, [](void* p) noexcept { delete[] static_cast<T*>(p); });
+  return nb::ndarray<nb::numpy, T, nb::ndim<1>>(*data, {static_cast<size_t>(n)}, owner);
+}
+
+// What `first_fit` of matrices.py does, but trials after the first that fits are not made.
+nb::tuple first_fit(nb::ndarray<const double, nb::ndim<2>, nb::device::cpu> u, int64_t trials, std::pair<double, double> scale,
+                    std::pair<double, double> logarithms, Numbers along, Numbers across, bool smaller) {
+  const int64_t n = static_cast<int64_t>(u.shape(0));
+  const auto fits = [n](const Numbers& sides) { return sides.shape(0) == 1 || static_cast<int64_t>(sides.shape(0)) == n; };
+  if (trials < 0 || static_cast<int64_t>(u.shape(1)) < 2 * trials)
+    bad_value("u: expected 2 numbers for each of " + std::to_string(trials) + " trials, got " + std::to_string(u.shape(1)));
+  if (!fits(along) || !fits(across)) bad_value("along, across: expected 1 or " + std::to_string(n) + " numbers each");
+  const int64_t step = u.stride(1), along_step = along.shape(0) == 1 ? 0 : along.stride(0);
+  const int64_t across_step = across.shape(0) == 1 ? 0 : across.stride(0);
+  bool* found;
+  double *first, *second;
+  const auto arrays = nb::make_tuple(new_row(n, &found), new_row(n, &first), new_row(n, &second));
+  for (int64_t i = 0; i < n; ++i) {
+    const double* numbers = u.data() + i * u.stride(0);
+    const double a = along.data()[i * along_step], b = across.data()[i * across_step], frame = a * b;
+    found[i] = false;
+    first[i] = second[i] = 0;
+    for (int64_t k = 0; k < trials && !found[i]; ++k) {
+      const double area = (scale.first + (scale.second - scale.first) * numbers[k * step]) * frame;
+      const double drawn = logarithms.first + (logarithms.second - logarithms.first) * numbers[(trials + k) * step];
+      const double ratio = std::exp(drawn), x = area * ratio, y = area / ratio;  // squares of the sides
+      found[i] = smaller ? x < a * a && y < b * b : x <= a * a && y <= b * b;
+      if (!found[i]) continue;
+      first[i] = std::sqrt(x);
+      second[i] = std::sqrt(y);
+    }
+  }
+  return arrays;
+}
+
 }  // namespace
 
 void define_draws(nb::module_& m) {
@@ -152,6 +200,8 @@ void define_draws(nb::module_& m) {
         "Uniforms float64 [sum of counts, n] of n samples: counts [s] rows for each of slots [s, 2] (crc32, index).");
   m.def("compose", &compose, "matrices"_a, "fires"_a, "n"_a,
         "Product float64 [n, 3, 3] of matrices [n or 1, 3, 3]; one counts where its fires [n or 1] is True or None.");
+  m.def("first_fit", &first_fit, "u"_a, "trials"_a, "scale"_a, "logarithms"_a, "along"_a, "across"_a, "smaller"_a,
+        "(found, side along, side across), [n] each: the first of `trials` rectangles that fits; 0 where none does.");
 }
 
 }  // namespace onewarp

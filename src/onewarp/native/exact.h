@@ -29,9 +29,10 @@ inline bool moves_whole_pixels(const Geometry& geometry, Steps* steps) {
 }
 
 // n pixels of B bytes, `step` bytes apart in the source; B = 0: of `bytes` bytes.
-template <int B> inline void copy_run(const uint8_t* from, ptrdiff_t step, uint8_t* to, int n, int bytes) {
+template <int B> inline void copy_run(const uint8_t* from, ptrdiff_t step, uint8_t* to, int n, int bytes, bool streamed) {
   const int size = B > 0 ? B : bytes;
   if (step == size) {
+    if (streamed) return byte_kernels().stream_bytes(from, (ptrdiff_t)n * size, to);
     memcpy(to, from, (size_t)n * size);
     return;
   }
@@ -68,7 +69,8 @@ inline void repeat_pixel(const uint8_t* pixel, int n, int size, uint8_t* to) {
 
 // One row. `fill` is one pixel.
 template <int B>
-void copy_row(const Image& image, const Steps& steps, Border border, const uint8_t* fill, int i, int width, int bytes, uint8_t* to) {
+void copy_row(const Image& image, const Steps& steps, Border border, const uint8_t* fill, int i, int width, int bytes, bool streamed,
+              uint8_t* to) {
   const int size = B > 0 ? B : bytes;
   const int x = steps.x + i * steps.x_by_row, y = steps.y + i * steps.y_by_row;
   int first = 0, last = width;
@@ -88,7 +90,7 @@ void copy_row(const Image& image, const Steps& steps, Border border, const uint8
     const uint8_t* from = image.data + (ptrdiff_t)(y + first * steps.y_by_column) * image.row +
                           (ptrdiff_t)(x + first * steps.x_by_column) * image.column;
     copy_run<B>(from, steps.x_by_column * image.column + steps.y_by_column * image.row, to + (ptrdiff_t)first * size,
-                last - first, bytes);
+                last - first, bytes, streamed);
   }
   outside(last, width);
 }
@@ -96,28 +98,30 @@ void copy_row(const Image& image, const Steps& steps, Border border, const uint8
 constexpr int kBand = 16;  // rows of a mirrored copy whose source is read ahead
 
 template <int B>
-void copy_rows(const Image& image, const Steps& steps, Border border, const uint8_t* fill, int bytes, const Target& target) {
-  const bool mirrored = steps.y_by_row == -1 || steps.x_by_column == -1;
-  for (int i = 0; i < target.height; ++i) {
-    if (mirrored && i % kBand == 0) {
-      const int y = steps.y + i * steps.y_by_row;
-      const int first = steps.y_by_row > 0 ? y : y - kBand + 1;
+void copy_rows(const Image& image, const Steps& steps, Border border, const uint8_t* fill, int bytes, bool streamed,
+               const Target& target) {
+  const bool mirrored = steps.x_by_column == -1, upwards = steps.y_by_row == -1;
+  for (int k = 0; k < target.height; ++k) {
+    const int i = upwards ? target.height - 1 - k : k;  // the source is read in the order of memory
+    if (mirrored && k % kBand == 0) {
+      const int first = steps.y + i * steps.y_by_row;
       read_lines(image, {first > 0 ? first : 0, first + kBand < image.height ? first + kBand : image.height, 0, image.width});
     }
-    copy_row<B>(image, steps, border, fill, i, target.width, bytes, target.data + i * target.row);
+    copy_row<B>(image, steps, border, fill, i, target.width, bytes, streamed, target.data + i * target.row);
   }
 }
 
 // Copies a whole image. Pixels of source and target are packed: `bytes` in a row, nothing between them.
-inline void copy_exactly(const Image& image, const Steps& steps, Border border, const uint8_t* fill, int bytes, const Target& target) {
+inline void copy_exactly(const Image& image, const Steps& steps, Border border, const uint8_t* fill, int bytes, bool streamed,
+                         const Target& target) {
   switch (bytes) {
-    case 1: return copy_rows<1>(image, steps, border, fill, bytes, target);
-    case 2: return copy_rows<2>(image, steps, border, fill, bytes, target);
-    case 3: return copy_rows<3>(image, steps, border, fill, bytes, target);
-    case 4: return copy_rows<4>(image, steps, border, fill, bytes, target);
-    case 8: return copy_rows<8>(image, steps, border, fill, bytes, target);
-    case 12: return copy_rows<12>(image, steps, border, fill, bytes, target);
-    default: return copy_rows<0>(image, steps, border, fill, bytes, target);
+    case 1: return copy_rows<1>(image, steps, border, fill, bytes, streamed, target);
+    case 2: return copy_rows<2>(image, steps, border, fill, bytes, streamed, target);
+    case 3: return copy_rows<3>(image, steps, border, fill, bytes, streamed, target);
+    case 4: return copy_rows<4>(image, steps, border, fill, bytes, streamed, target);
+    case 8: return copy_rows<8>(image, steps, border, fill, bytes, streamed, target);
+    case 12: return copy_rows<12>(image, steps, border, fill, bytes, streamed, target);
+    default: return copy_rows<0>(image, steps, border, fill, bytes, streamed, target);
   }
 }
 

@@ -73,28 +73,28 @@ template <int size> ONEWARP_INLINE void store_bits(uint8_t* to, const uint32_t* 
 
 // uint8 of three or four channels: a pixel is made in a lane.
 template <int channels, class Real>
-inline void finish_bytes(const Finish<Real>& finish, int n, const Real* values, int stride, uint8_t* to) {
-  uint32_t pixel[kSpan];
-  for (int k = 0; k < n; k += kLanes) {
-    Uints bits{};
+ONEWARP_INLINE Uints finished_pixels(const Finish<Real>& finish, const Real* values, int stride) {
+  Uints bits{};
 #pragma GCC unroll 4
-    for (int c = 0; c < channels; ++c) bits |= ToUint8::bits(finished(finish, values + c * stride + k, c)) << 8 * c;
-    store_vector(pixel + k, bits);
-  }
-  if (channels == 4) {
-    memcpy(to, pixel, 4 * (size_t)n);
-    return;
-  }
+  for (int c = 0; c < channels; ++c) bits |= ToUint8::bits(finished(finish, values + c * stride, c)) << 8 * c;
+  return bits;
+}
+
+template <int channels, class Real>
+inline void finish_bytes(const Finish<Real>& finish, int n, const Real* values, int stride, uint8_t* to) {
   int j = 0;
-#ifdef ONEWARP_BYTE_SHUFFLE
-  for (; j + 6 <= n; j += 4) {  // sixteen bytes are written for every twelve: what is too much is written over
-    Bytes16 bytes;
-    memcpy(&bytes, pixel + j, 16);
-    bytes = squeeze_rgb(bytes);
-    memcpy(to + 3 * j, &bytes, 16);
+  for (; channels * (j + kLanes) + (channels == 3 ? kRgbRoom : 0) <= channels * n; j += kLanes) {
+    const Uints bits = finished_pixels<channels>(finish, values + j, stride);
+    if (channels == 3)
+      store_rgb(to + 3 * j, bits);
+    else
+      store_vector(to + 4 * j, bits);
   }
-#endif
-  for (; j < n; ++j) memcpy(to + 3 * j, pixel + j, 3);  // little endian: the first three bytes
+  for (; j < n; j += kLanes) {  // values may be read beyond the span, bytes not written
+    uint32_t pixel[kLanes];
+    store_vector(pixel, finished_pixels<channels>(finish, values + j, stride));
+    for (int k = 0; k < kLanes && j + k < n; ++k) memcpy(to + channels * (j + k), pixel + k, channels);  // little endian
+  }
 }
 
 // n pixels whose values follow each other without gaps at `to`: vectors for 3 and 4 channels.
@@ -106,6 +106,14 @@ inline void finish_packed(const Finish<Real>& finish, int channels, int n, const
   }
   int j = 0;
   if (To::kind != Dtype::uint8 && (channels == 3 || channels == 4)) {
+    if (To::size == 4 && channels == 3 && finish.streamed && streamable(to)) {
+      for (; j + kLanes <= n; j += kLanes) {
+        Uints lane[3];
+#pragma GCC unroll 3
+        for (int c = 0; c < 3; ++c) lane[c] = To::bits(finished(finish, values + c * stride + j, c));
+        stream_interleaved3(to + (ptrdiff_t)12 * j, lane[0], lane[1], lane[2]);
+      }
+    }
     for (; j + kLanes <= n; j += kLanes) {
       Uints lane[4];
 #pragma GCC unroll 3

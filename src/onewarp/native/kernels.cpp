@@ -6,6 +6,7 @@
 
 #include "bytes.h"
 #include "colour.h"
+#include "direct.h"
 #include "erase.h"
 #include "finish.h"
 #include "reduce.h"
@@ -58,7 +59,10 @@ constexpr Kernels<double> for_doubles = {
 };
 
 constexpr FilterKernels filters = {read_values, write_values, weighted_sum, add_noise, blend};
-constexpr ByteKernels bytes = {map_bytes, map_pixels, reverse_pixels, sum_pixels, count_pixels};
+constexpr ByteKernels bytes = {
+    map_bytes,    map_pixels, reverse_pixels, stream_bytes, end_streams,
+    scale_pixels, mix_rgb,    sum_pixels,     count_pixels,
+};
 
 }  // namespace
 

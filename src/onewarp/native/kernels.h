@@ -33,11 +33,15 @@ struct FilterKernels {
 // Source pixels of a span under nearest sampling, -1 for the fill. The arrays have room for kSpan pixels.
 using NearestPixels = void (*)(const Geometry&, const Image&, Border, const Span&, int* x, int* y);
 
-// On rows of packed pixels, of uint8 but for reverse_pixels; see bytes.h.
+// On rows of packed pixels, of uint8 but where bytes are only moved; see bytes.h and direct.h.
 struct ByteKernels {
   void (*map_bytes)(const uint8_t* from, ptrdiff_t n, const uint8_t* table, uint8_t* to);
   void (*map_pixels)(const uint8_t* from, ptrdiff_t pixels, int channels, const uint8_t* tables, uint8_t* to);
   void (*reverse_pixels)(const uint8_t* from, ptrdiff_t n, int bytes, uint8_t* to);
+  void (*stream_bytes)(const uint8_t* from, ptrdiff_t n, uint8_t* to);
+  void (*end_streams)();
+  void (*scale_pixels)(const Finish<float>&, const Image& from, const Target& to);
+  void (*mix_rgb)(const float* matrix, const uint8_t* from, ptrdiff_t pixels, uint8_t* to);
   void (*sum_pixels)(const uint8_t* from, ptrdiff_t pixels, int channels, uint64_t* sums);
   void (*count_pixels)(const uint8_t* from, ptrdiff_t pixels, int channels, uint32_t* histogram);
 };

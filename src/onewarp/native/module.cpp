@@ -68,7 +68,7 @@ class Pass {
   }
 
   void run(nb::object images, nb::object out, nb::object matrices, nb::sequence fields, nb::object frames,
-           nb::object reduction, nb::sequence ops, nb::sequence erase, int64_t start, int threads) const {
+           nb::object reduction, nb::sequence ops, nb::sequence erase, int64_t start, int threads, bool streamed) const {
     BatchArguments arguments(images, out, channels_first_, start, threads);
     arguments.require_images({Dtype::uint8, Dtype::uint16, Dtype::float32});
     arguments.require_out({Dtype::uint8, Dtype::uint16, Dtype::float16, Dtype::float32});
@@ -80,6 +80,7 @@ class Pass {
     read_reduction(reduction, arguments, held, params);
     read_ops(ops, arguments, held, params);
     read_erase(erase, arguments, held, params);
+    arguments.batch.streamed = streamed;
     const nb::gil_scoped_release release;
     run_pass(settings_, params, arguments.batch);
   }
@@ -265,9 +266,10 @@ NB_MODULE(_native, m) {
            "channels"_a, "interpolation"_a, "fill_mode"_a, "fill_value"_a, "low"_a, "high"_a, "ops"_a, "linear_tables"_a,
            "erase"_a, "scale"_a, "offset"_a, "channels_first"_a)
       .def("run", &Pass::run, "images"_a, "out"_a, "matrices"_a.none(), "fields"_a, "frames"_a.none(), "reduction"_a.none(),
-           "ops"_a, "erase"_a, "start"_a = 0, "threads"_a = 1,
+           "ops"_a, "erase"_a, "start"_a = 0, "threads"_a = 1, "streamed"_a = false,
            "Runs the pass on images [n, H, W, C] or a list of [H, W, C] (uint8, uint16, float32) and writes out\n"
            "[n, h, w, C] or [n, C, h, w]. Row start + k of every parameter array belongs to image k.\n"
+           "streamed: out is more than the caches hold; it is written past them.\n"
            "Raises ValueError or TypeError naming the argument.");
   m.def("nearest", &nearest, "images"_a, "out"_a, "matrices"_a.none(), "fields"_a, "frames"_a.none(), "fill_mode"_a,
         "fill"_a, "start"_a = 0, "threads"_a = 1,

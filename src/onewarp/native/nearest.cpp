@@ -17,7 +17,7 @@ void copy_image(const WarpParams& warp, int64_t row, Border border, Element fill
   Steps steps{0, 0, 1, 0, 0, 1};
   if (packed && (identity || moves_whole_pixels(geometry, &steps))) {
     const std::vector<Element> pixel(target.channels, fill);
-    copy_exactly(image, steps, border, reinterpret_cast<const uint8_t*>(pixel.data()), static_cast<int>(bytes), target);
+    copy_exactly(image, steps, border, reinterpret_cast<const uint8_t*>(pixel.data()), static_cast<int>(bytes), false, target);
     return;
   }
   const NearestPixels find = nearest_pixels();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <type_traits>
 
 #include "colouring.h"
 #include "exact.h"
@@ -58,7 +59,7 @@ template <class Real> class Worker {
         offset_(settings.offset.begin(), settings.offset.end()),
         span_(static_cast<size_t>(kSpan) * settings.channels),
         holes_(settings.erase.size()) {
-    finish_ = {range_, scale_.data(), offset_.data(), batch.out};
+    finish_ = {range_, scale_.data(), offset_.data(), batch.out, batch.streamed};
     // A float image may hold values outside its range, which a pass saturates: its values have to be looked at.
     plain_ = batch.in != Dtype::float32 && std::all_of(scale_.begin(), scale_.end(), [](Real v) { return v == 1; }) &&
              std::all_of(offset_.begin(), offset_.end(), [](Real v) { return v == 0; }) && covers_dtype();
@@ -73,13 +74,19 @@ template <class Real> class Worker {
   Worker& operator=(const Worker&) = delete;
 
   void run(int64_t item) {
+    run_sample(item);
+    if (batch_.streamed) byte_kernels().end_streams();
+  }
+
+ private:
+  void run_sample(int64_t item) {
     const int64_t row = batch_.start + item;
     const Target& target = batch_.targets[item];
     warping_.prepare(batch_.images[item], row, target.height, target.width);
     colouring_.prepare(row);
     prepare_erase(row, target);
 
-    if (run_bytes(item)) return;
+    if (run_bytes(item) || run_scaled(item)) return;
     bool observed = false;
     for (int k = 0; k < colouring_.count(); ++k) observed |= colouring_.observes(k);
     if (observed) {
@@ -93,7 +100,6 @@ template <class Real> class Worker {
     });
   }
 
- private:
   // Whole pixels to move at most, and nothing to do to a value but to look it up or to write over it: done in bytes.
   bool run_bytes(int64_t item) {
     const Image& image = batch_.images[item];
@@ -105,14 +111,56 @@ template <class Real> class Worker {
     if (!same || steps == nullptr) return false;
     const bool coloured = colouring_.count() > 0;
     const bool whole = params_.warp.matrices == nullptr;  // the frame is the image: its statistics are those of the image
-    if (coloured && (batch_.in != Dtype::uint8 || !whole || !colouring_.by_level())) return false;
+    if (coloured && (batch_.in != Dtype::uint8 || !whole || !(colouring_.by_level() || maps_rgb()))) return false;
     for (const EraseStep<Real>& step : erase_)
       if (!step.fill) return false;
-    if (coloured)
+    if (!coloured)
+      copy_exactly(image, *steps, settings_.border, pixel_of(settings_.fill, fill_pixel_), static_cast<int>(pixel),
+                   batch_.streamed, target);
+    else if (colouring_.by_level())
       look_up(image, target);
     else
-      copy_exactly(image, *steps, settings_.border, pixel_of(settings_.fill, fill_pixel_), static_cast<int>(pixel), target);
+      map_rgb(image, target);
     for (const EraseStep<Real>& step : erase_) write_rects(step, target);
+    return true;
+  }
+
+  // Whether the colour is one map of RGB.
+  bool maps_rgb() const {
+    return settings_.channels == 3 && colouring_.count() == 1 && colouring_.kind(0) == ColourKind::affine;
+  }
+
+  void map_rgb(const Image& image, const Target& target) {
+    if constexpr (std::is_same_v<Real, float>) {
+      if (colouring_.observes(0)) {
+        uint64_t totals[3] = {};
+        for (int i = 0; i < image.height; ++i) byte_kernels().sum_pixels(image.data + i * image.row, image.width, 3, totals);
+        const double sums[3] = {static_cast<double>(totals[0]), static_cast<double>(totals[1]), static_cast<double>(totals[2])};
+        colouring_.set_means(sums);
+        colouring_.complete(0, static_cast<double>(image.height) * image.width);
+      }
+      const float* matrix = colouring_.matrix(0);
+      for (int i = 0; i < target.height; ++i)
+        byte_kernels().mix_rgb(matrix, image.data + i * image.row, target.width, target.data + i * target.row);
+    }
+  }
+
+  // uint8 images of which a window, perhaps upside down, is scaled to float32: done in one go.
+  bool run_scaled(int64_t item) {
+    const Image& image = batch_.images[item];
+    const Target& target = batch_.targets[item];
+    const Steps* steps = warping_.steps();
+    const int channels = settings_.channels;
+    if (batch_.in != Dtype::uint8 || batch_.out != Dtype::float32 || channels > 4 || steps == nullptr) return false;
+    if (colouring_.count() > 0 || !erase_.empty() || steps->x_by_column != 1 || steps->y_by_column != 0) return false;
+    if (image.channel != 1 || image.column != channels || target.channel != 4 || target.column != 4 * channels) return false;
+    const int64_t last = steps->y + static_cast<int64_t>(steps->y_by_row) * (target.height - 1);
+    const bool inside = steps->x >= 0 && static_cast<int64_t>(steps->x) + target.width <= image.width && steps->y >= 0 &&
+                        steps->y < image.height && last >= 0 && last < image.height;
+    if (!inside) return false;
+    const uint8_t* from = image.data + steps->y * image.row + steps->x * image.column;
+    if constexpr (std::is_same_v<Real, float>)
+      byte_kernels().scale_pixels(finish_, {from, target.height, target.width, channels, steps->y_by_row * image.row, channels, 1}, target);
     return true;
   }
 

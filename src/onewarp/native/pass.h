@@ -54,6 +54,7 @@ struct Batch {
   std::vector<Target> targets;  // as many as images, all of one size
   int64_t start;                // parameter row of images[0]
   int threads;
+  bool streamed = false;  // results are written past the caches
 };
 struct PassParams {
   WarpParams warp;

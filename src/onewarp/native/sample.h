@@ -265,22 +265,13 @@ template <class T, int C, class Real> void sample_copy(const Warp<Real>& warp, c
   for (int i = 0, k = 0; i < span.rows; ++i, k += span.columns) {
     const uint8_t* from = reader.pixel(span.i + i, span.j);
     int j = 0;
-#ifdef ONEWARP_BYTE_SHUFFLE
     if constexpr (sizeof(T) == 1 && C == 3 && sizeof(Real) == 4) {
-      // Sixteen bytes are read for every four pixels: the last few are left to the loop below.
-      uint32_t rgb[kSpan];
-      for (; j + 6 <= span.columns; j += 4) {
-        Bytes16 bytes;
-        memcpy(&bytes, from + 3 * j, 16);
-        bytes = spread_rgb(bytes);
-        memcpy(rgb + j, &bytes, 16);
-      }
-      for (int c = 0; c < 3; ++c) {
-        Real* to = out + c * stride + k;
-        for (int p = 0; p < j; ++p) to[p] = (Real)(int)((rgb[p] >> (8 * c)) & 0xffu) * warp.unit;
+      for (; 3 * (j + kLanes) + kRgbRoom <= 3 * span.columns; j += kLanes) {
+        const Uints pixels = load_rgb(from + 3 * j);
+#pragma GCC unroll 3
+        for (int c = 0; c < 3; ++c) store_vector(out + c * stride + k + j, to_floats(pixels >> 8 * c & 0xffu) * splat(warp.unit));
       }
     }
-#endif
     for (int c = 0; c < reader.channels(); ++c) {
       Real* to = out + c * stride + k;
       for (int p = j; p < span.columns; ++p) to[p] = (Real)reader.at(from + p * reader.column(), c) * warp.unit;

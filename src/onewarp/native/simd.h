@@ -8,6 +8,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
 #endif
 
 namespace onewarp {
@@ -38,6 +40,29 @@ template <class V, class T> ONEWARP_INLINE V load_vector(const T* p) {
   return v;
 }
 template <class V, class T> ONEWARP_INLINE void store_vector(T* p, V v) { memcpy(p, &v, sizeof(V)); }
+
+// Whether stream_vector may write there.
+ONEWARP_INLINE bool streamable(const void* to) { return (uintptr_t)to % kVector == 0; }
+
+// A store past the caches: what is written need not be read first, and pushes nothing out. end_streams() comes before
+// another thread reads it.
+template <class V> ONEWARP_INLINE void stream_vector(void* to, V v) {
+  static_assert(sizeof(V) == kVector, "whole vectors");
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+  _mm512_stream_si512((__m512i*)to, (__m512i)v);
+#elif defined(__AVX2__)
+  _mm256_stream_si256((__m256i*)to, (__m256i)v);
+#elif defined(__SSE2__)
+  _mm_stream_si128((__m128i*)to, (__m128i)v);
+#else
+  memcpy(to, &v, sizeof(V));
+#endif
+}
+inline void end_streams() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
 
 ONEWARP_INLINE Floats splat(float v) { return v - Floats{}; }
 ONEWARP_INLINE Floats select(Ints mask, Floats yes, Floats no) { return mask ? yes : no; }
@@ -169,6 +194,11 @@ template <class V, class T> ONEWARP_INLINE void store_interleaved3(T* to, V r, V
   store_vector(to + kLanes, interleave3_part<1>(r, g, b, Lanes()));
   store_vector(to + 2 * kLanes, interleave3_part<2>(r, g, b, Lanes()));
 }
+template <class V> ONEWARP_INLINE void stream_interleaved3(uint8_t* to, V r, V g, V b) {
+  stream_vector(to, interleave3_part<0>(r, g, b, Lanes()));
+  stream_vector(to + kVector, interleave3_part<1>(r, g, b, Lanes()));
+  stream_vector(to + 2 * kVector, interleave3_part<2>(r, g, b, Lanes()));
+}
 
 template <class V, int... I> ONEWARP_INLINE V zip_low(V a, V b, Seq<I...>) {
   return __builtin_shufflevector(a, b, (I % 2 ? kLanes + I / 2 : I / 2)...);
@@ -188,16 +218,65 @@ template <class V, class T> ONEWARP_INLINE void store_interleaved4(T* to, V r, V
 
 typedef uint8_t Bytes16 __attribute__((vector_size(16)));
 
-// Four pixels of 3 bytes at the start of 16 bytes -> four of 4 bytes (the last one 0), and back.
 #if defined(__SSSE3__)
-ONEWARP_INLINE Bytes16 spread_rgb(Bytes16 v) {
-  return __builtin_shufflevector(v, Bytes16{}, 0, 1, 2, 16, 3, 4, 5, 16, 6, 7, 8, 16, 9, 10, 11, 16);
-}
-ONEWARP_INLINE Bytes16 squeeze_rgb(Bytes16 v) {
-  return __builtin_shufflevector(v, Bytes16{}, 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 16, 16, 16, 16);
-}
 #define ONEWARP_BYTE_SHUFFLE 1
 #endif
+
+// kLanes pixels of 3 bytes, each in the low bytes of a lane, the highest 0; and back. Up to kRgbRoom bytes after them are
+// read, and written over.
+constexpr int kRgbRoom = 4;
+
+#if defined(__AVX512VBMI__)
+typedef uint8_t Bytes64 __attribute__((vector_size(64)));
+template <int... I> ONEWARP_INLINE Bytes64 spread_index(Seq<I...>) { return Bytes64{(uint8_t)(I / 4 * 3 + I % 4)...}; }
+template <int... I> ONEWARP_INLINE Bytes64 squeeze_index(Seq<I...>) { return Bytes64{(uint8_t)(I / 3 * 4 + I % 3)...}; }
+constexpr uint64_t kRgbBytes = (1ull << 48) - 1;
+ONEWARP_INLINE Uints load_rgb(const uint8_t* from) {
+  const __m512i bytes = _mm512_maskz_loadu_epi8(kRgbBytes, from), index = (__m512i)spread_index(MakeSeq<64>::type());
+  return (Uints)_mm512_maskz_permutexvar_epi8(0x7777777777777777u, index, bytes);
+}
+ONEWARP_INLINE void store_rgb(uint8_t* to, Uints pixels) {
+  const __m512i index = (__m512i)squeeze_index(MakeSeq<64>::type());
+  _mm512_mask_storeu_epi8(to, kRgbBytes, _mm512_maskz_permutexvar_epi8(kRgbBytes, index, (__m512i)pixels));
+}
+#elif defined(__AVX2__)
+ONEWARP_INLINE Uints load_rgb(const uint8_t* from) {
+  const __m128i low = _mm_loadu_si128((const __m128i*)from), high = _mm_loadu_si128((const __m128i*)(from + 12));
+  const __m128i order = _mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1);
+  return (Uints)_mm256_shuffle_epi8(_mm256_set_m128i(high, low), _mm256_broadcastsi128_si256(order));
+}
+ONEWARP_INLINE void store_rgb(uint8_t* to, Uints pixels) {
+  const __m128i order = _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
+  const __m256i bytes = _mm256_shuffle_epi8((__m256i)pixels, _mm256_broadcastsi128_si256(order));
+  _mm_storeu_si128((__m128i*)to, _mm256_castsi256_si128(bytes));
+  _mm_storeu_si128((__m128i*)(to + 12), _mm256_extracti128_si256(bytes, 1));
+}
+#else
+ONEWARP_INLINE Uints load_rgb(const uint8_t* from) {
+  Uints pixels;
+  for (int lane = 0; lane < kLanes; ++lane) pixels[lane] = load<uint32_t>(from + 3 * lane) & 0xffffffu;
+  return pixels;
+}
+ONEWARP_INLINE void store_rgb(uint8_t* to, Uints pixels) {
+  for (int lane = 0; lane < kLanes; ++lane) store(to + 3 * lane, pixels[lane]);
+}
+#endif
+
+// As many bytes as there are lanes.
+ONEWARP_INLINE Floats load_bytes(const uint8_t* from) {
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+  return to_floats((Uints)_mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128((const __m128i*)from)));
+#elif defined(__AVX2__)
+  return to_floats((Uints)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)from)));
+#elif defined(__SSE2__)
+  const __m128i words = _mm_unpacklo_epi8(_mm_cvtsi32_si128(load<int32_t>(from)), _mm_setzero_si128());
+  return to_floats((Uints)_mm_unpacklo_epi16(words, _mm_setzero_si128()));
+#else
+  Uints bytes;
+  for (int lane = 0; lane < kLanes; ++lane) bytes[lane] = from[lane];
+  return to_floats(bytes);
+#endif
+}
 
 }  // namespace
 }  // namespace onewarp

@@ -111,6 +111,7 @@ template <class Real> struct Finish {
   const Real* scale;
   const Real* offset;
   Dtype dtype;
+  bool streamed;  // past the caches, where that is possible
 };
 
 namespace {

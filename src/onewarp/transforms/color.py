@@ -218,6 +218,7 @@ class _Curve(Color):
     """What transforms by a curve share. On uint8 a curve is a table of 256 entries."""
 
     steps: ClassVar[tuple[str, ...]] = ("table",)
+    bounded: ClassVar[bool] = True
     smooth: ClassVar[bool] = False  # False: the curve has steps, so its table is not interpolated
 
 

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from onewarp import _native
 from onewarp.fields import Range, count, size, span
-from onewarp.matrices import Entry, translation, window
+from onewarp.matrices import translation, window
 from onewarp.random import Array, constant, first_true, integer, pick, within
 from onewarp.transform import Geometric, Side, Transform
 
@@ -190,22 +191,42 @@ class RandomCrop(_FixedSize):
         return (CenterCrop(self.size, name=self.name),)
 
 
-_TRIALS = 10
+TRIALS = 10
 
 
-def first_valid(valid: Array, squares: list[Array], fallback: list[Entry], xp: Any) -> tuple[Array, list[Array]]:
-    """Of `squares` [n, trials] the root of each row's entry at its first true `valid`, else `fallback`; and whether
-    there is one, [n]. Without a loop over data.
+def first_fit(
+    u: Array, scale: Range, ratio: Range, along: Array, across: Array, *, smaller: bool, xp: Any
+) -> tuple[Array, Array, Array]:
+    """Of ten random rectangles the first that fits into the frame: whether there is one, its sides along and across.
+
+    u: [n, 20 or more]: ten areas in the range `scale`, as fractions of the frame's, then ten ratios of the side along
+        to the side across in the range `ratio`, whose logarithms are uniform.
+    along, across: sides of the frame, [n] or [1]. smaller: both sides must be smaller than the frame's, not just fit.
+    Native on the host. The sides are 0 where no rectangle fits.
     """
-    first = first_true(valid, xp)
-    found = pick(valid, first, xp)
-    roots = [xp.sqrt(pick(square, first, xp)) for square in squares]
-    return found, [xp.where(found, root, instead) for root, instead in zip(roots, fallback, strict=True)]
+    if xp is not np:
+        return first_fit_by_operations(u, scale, ratio, along, across, smaller=smaller, xp=xp)
+    return _native.first_fit(u, TRIALS, scale, _logarithms(ratio), along, across, smaller)
 
 
-def log_uniform(bounds: tuple[float, float], u: Array, xp: Any) -> Array:
-    """Numbers in [low, high) whose logarithm is uniform."""
-    return xp.exp(within((math.log(bounds[0]), math.log(bounds[1])), u))
+def first_fit_by_operations(
+    u: Array, scale: Range, ratio: Range, along: Array, across: Array, *, smaller: bool, xp: Any
+) -> tuple[Array, Array, Array]:
+    """`first_fit` by array operations, without a loop over data."""
+    area = within(scale, u[:, :TRIALS]) * (along * across)[:, None]
+    stretch = xp.exp(within(_logarithms(ratio), u[:, TRIALS : 2 * TRIALS]))
+    squares = (area * stretch, area / stretch)  # of the sides; roots are taken of the chosen ones only
+    limits = [(side * side)[:, None] for side in (along, across)]
+    inside = [square < limit if smaller else square <= limit for square, limit in zip(squares, limits, strict=True)]
+    fits = xp.logical_and(*inside)
+    first = first_true(fits, xp)
+    found = pick(fits, first, xp)
+    side_along, side_across = (xp.where(found, xp.sqrt(pick(square, first, xp)), 0.0) for square in squares)
+    return found, side_along, side_across
+
+
+def _logarithms(bounds: Range) -> Range:
+    return math.log(bounds[0]), math.log(bounds[1])
 
 
 @dataclass(frozen=True)
@@ -218,20 +239,17 @@ class RandomResizedCrop(_FixedSize):
     The first of ten windows that fit is taken; else the largest centred window within `ratio`.
     """
 
-    draws: ClassVar[int] = 2 * _TRIALS + 2
+    draws: ClassVar[int] = 2 * TRIALS + 2
 
     size: Size = size()
     scale: Range = span(1e-4, 1, default=(0.08, 1.0), unit="fraction of the area")
     ratio: Range = span(0.01, 100, default=(3 / 4, 4 / 3), unit="width / height")
 
     def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
-        area = within(self.scale, u[:, :_TRIALS]) * (height * width)[:, None]
-        ratio = log_uniform(self.ratio, u[:, _TRIALS : 2 * _TRIALS], xp)
-        squares = [area * ratio, area / ratio]  # of the width and the height; roots are taken of the chosen ones only
-        fits = xp.logical_and(squares[0] <= (width * width)[:, None], squares[1] <= (height * height)[:, None])
+        found, wide, high = first_fit(u, self.scale, self.ratio, width, height, smaller=False, xp=xp)
         nearest = xp.minimum(xp.maximum(width / height, self.ratio[0]), self.ratio[1])
-        fallback = [xp.minimum(width, height * nearest), xp.minimum(height, width / nearest)]
-        found, (crop_width, crop_height) = first_valid(fits, squares, fallback, xp)
+        crop_width = xp.where(found, wide, xp.minimum(width, height * nearest))
+        crop_height = xp.where(found, high, xp.minimum(height, width / nearest))
         left = (width - crop_width) * xp.where(found, u[:, -2], 0.5)
         top = (height - crop_height) * xp.where(found, u[:, -1], 0.5)
         return window(left, top, crop_width / self.size[1], crop_height / self.size[0], xp)

@@ -11,9 +11,7 @@ from typing import Any, ClassVar
 from onewarp.fields import Range, counts, interval, numbers, probability, span
 from onewarp.random import Array, constant, integer, within
 from onewarp.transform import Erase
-from onewarp.transforms.crop import first_valid, log_uniform
-
-_TRIALS = 10
+from onewarp.transforms.crop import TRIALS, first_fit
 
 
 def _rect(top: Array, left: Array, height: Array, width: Array, xp: Any) -> Array:
@@ -29,7 +27,7 @@ class RandomErasing(Erase):
     The first of ten rectangles that fit is taken; where none does, nothing is erased.
     """
 
-    draws: ClassVar[int] = 2 * _TRIALS + 2
+    draws: ClassVar[int] = 2 * TRIALS + 2
 
     scale: Range = span(0, 1, default=(0.02, 0.33), unit="fraction of the area")
     ratio: Range = span(0.01, 100, default=(0.3, 3.3), unit="height / width")
@@ -38,11 +36,7 @@ class RandomErasing(Erase):
     p: float = probability(0.5)
 
     def rects(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
-        area = within(self.scale, u[:, :_TRIALS]) * (height * width)[:, None]
-        ratio = log_uniform(self.ratio, u[:, _TRIALS : 2 * _TRIALS], xp)
-        squares = [area * ratio, area / ratio]  # of the height and the width
-        fits = xp.logical_and(squares[1] < (width * width)[:, None], squares[0] < (height * height)[:, None])
-        _, (h, w) = first_valid(fits, squares, [0.0, 0.0], xp)
+        _, h, w = first_fit(u, self.scale, self.ratio, height, width, smaller=True, xp=xp)
         return _rect(u[:, -2] * (height - h), u[:, -1] * (width - w), h, w, xp)[:, None]
 
 
