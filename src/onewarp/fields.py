@@ -2,6 +2,8 @@
 
 A rule turns what the user passed into what is stored, or raises `InputError` naming the argument, the value and the
 remedy. `bad` lists values that the rule must refuse: the tests read it.
+
+A parameter with a value at which it changes nothing declares that as its `identity`; `policy.strength` moves it there.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ _MISSING = dataclasses.MISSING
 Range = Any  # a user passes a number or a pair; a pair (low, high) is stored
 
 
-def _declare(rule: Rule, default: Any, kw_only: bool = False) -> Any:
-    return dataclasses.field(default=default, kw_only=kw_only, metadata={"rule": rule})
+def _declare(rule: Rule, default: Any, kw_only: bool = False, identity: float | None = None) -> Any:
+    return dataclasses.field(default=default, kw_only=kw_only, metadata={"rule": rule, "identity": identity})
 
 
 def _number(value: Any, low: float = -math.inf, high: float = math.inf) -> float:
@@ -72,18 +74,21 @@ def _in(unit: str) -> str:
     return f" ({unit})" if unit else ""
 
 
-def interval(low: float, high: float, *, default: Any = _MISSING, unit: str = "") -> Any:
+def interval(low: float, high: float, *, default: Any = _MISSING, unit: str = "", identity: float | None = None) -> Any:
     """A number in [low, high]."""
     rule = Rule(
         f"a number in [{low}, {high}]{_in(unit)}",
         lambda value: _number(value, low, high),
         (low - 1, high + 1, math.nan, "much", (low, high)),
     )
-    return _declare(rule, default)
+    return _declare(rule, default, identity=identity)
 
 
 def spread(limit: float, *, default: Any = _MISSING, unit: str = "", optional: bool = False) -> Any:
-    """A range to draw from: s means (-s, s); a pair (low, high) is itself. Stored as a pair within [-limit, limit]."""
+    """A range to draw from: s means (-s, s); a pair (low, high) is itself. Stored as a pair within [-limit, limit].
+
+    0 changes nothing.
+    """
 
     def read(value: Any) -> tuple[float, float] | None:
         if optional and value is None:
@@ -95,10 +100,10 @@ def spread(limit: float, *, default: Any = _MISSING, unit: str = "", optional: b
 
     wanted = f"s for (-s, s) with 0 <= s <= {limit}, or (low, high) within [{-limit}, {limit}]{_in(unit)}"
     bad = (-limit - 1, limit + 1, (limit / 2, -limit / 2), (-limit - 1, limit + 1), math.nan, "much", (0,))
-    return _declare(Rule(wanted, read, bad), default)
+    return _declare(Rule(wanted, read, bad), default, identity=0.0)
 
 
-def span(low: float, high: float, *, default: Any = _MISSING, unit: str = "") -> Any:
+def span(low: float, high: float, *, default: Any = _MISSING, unit: str = "", identity: float | None = None) -> Any:
     """A range to draw from: a number is fixed, a pair (low, high) is drawn from.
 
     Stored as a pair within [low, high].
@@ -108,7 +113,8 @@ def span(low: float, high: float, *, default: Any = _MISSING, unit: str = "") ->
         return _pair(value if _is_sequence(value) else (value, value), low, high)
 
     wanted = f"a number or a pair (low, high) within [{low}, {high}]{_in(unit)}"
-    return _declare(Rule(wanted, read, (low - 1, high + 1, (high, low), math.nan, "much", (low,))), default)
+    rule = Rule(wanted, read, (low - 1, high + 1, (high, low), math.nan, "much", (low,)))
+    return _declare(rule, default, identity=identity)
 
 
 def factor(*, default: Any = _MISSING) -> Any:
@@ -121,7 +127,7 @@ def factor(*, default: Any = _MISSING) -> Any:
         return max(0.0, round(1.0 - number, 12)), round(1.0 + number, 12)
 
     wanted = "f >= 0 for (max(0, 1 - f), 1 + f), or (low, high) with 0 <= low <= high; 1 changes nothing"
-    return _declare(Rule(wanted, read, (-0.1, (-0.5, 1.0), (1.5, 0.5), math.nan, "much")), default)
+    return _declare(Rule(wanted, read, (-0.1, (-0.5, 1.0), (1.5, 0.5), math.nan, "much")), default, identity=1.0)
 
 
 def label(*, default: Any = None) -> Any:
@@ -204,3 +210,17 @@ def validate(owner: Any) -> None:
         if rule is not None:
             value = rule.check(type(owner).__name__, field.name, getattr(owner, field.name))
             object.__setattr__(owner, field.name, value)
+
+
+def towards_identity(owner: Any, strength: float) -> dict[str, Any]:
+    """The parameters of a dataclass that have an identity, moved there: value * strength + identity * (1 - strength).
+
+    Of a pair both ends move. What is None stays None.
+    """
+    moved: dict[str, Any] = {}
+    for field in dataclasses.fields(owner):
+        identity, value = field.metadata.get("identity"), getattr(owner, field.name)
+        if identity is not None and value is not None:
+            ends = [end * strength + identity * (1.0 - strength) for end in (value if _is_sequence(value) else [value])]
+            moved[field.name] = tuple(ends) if _is_sequence(value) else ends[0]
+    return moved

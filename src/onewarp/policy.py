@@ -232,6 +232,24 @@ class Policy:
         kept = [left for transform in self.transforms for left in transform.deterministic(resize)]
         return Policy(kept, **dataclasses.asdict(self.settings))
 
+    def strength(self, strength: float) -> Policy:
+        """The policy with everything random at a fraction of its strength: 1 is this policy, 0 changes nothing.
+
+        strength: s in [0, 1]. A parameter v with an identity i, at which it does nothing, becomes v * s + i * (1 - s):
+            angles, shifts, shears, hue, noise, distortions and erased areas have 0; factors, magnifications, gamma and
+            the area of a RandomResizedCrop have 1. A RandomCrop goes towards the centre. A transform without such a
+            parameter (flips, quarter turns, curves with steps, blur, mixes), or a crop with p < 1, has its p
+            multiplied by s. Members of a combinator are scaled, unless they set the size of the frame: then p of the
+            combinator is. What is certain (Resize, Normalize, whatever has p = 1 and nothing to draw) stays.
+
+        The frame's size, the stages and the random numbers stay as they are, so that a step that was compiled for one
+        strength takes any other.
+        """
+        if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0.0 <= strength <= 1.0:
+            raise InputError(f"strength({strength!r}): strength must be a number in [0, 1]")
+        kept = [t if t.deterministic(1.0) == (t,) else t.scaled(float(strength)) for t in self.transforms]
+        return Policy(kept, **dataclasses.asdict(self.settings))
+
     def as_layer(self, *, seed: int = 0, value_range: tuple[float, float] | None = None, **kwargs: Any) -> Any:
         """The policy as a Keras layer for images: random in training, `deterministic()` otherwise.
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onewarp.errors import PolicyError
-from onewarp.fields import label, probability, validate
+from onewarp.fields import label, probability, towards_identity, validate
 from onewarp.random import Array
 
 Side = int | None  # a side of a frame; None where it differs from sample to sample
@@ -46,6 +46,14 @@ class Transform:
     def deterministic(self, resize: float) -> tuple[Transform, ...]:
         """What is left of the transform in `policy.deterministic()`: what is certain stays, what is random goes."""
         return (self,) if self.uniform_count() == 0 and self.p == 1.0 else ()
+
+    def scaled(self, strength: float) -> Transform:
+        """The transform at a fraction `strength` in [0, 1] of its strength: the same stages, nearer to doing nothing.
+
+        Parameters that declare an identity move there, and p stays. Where there is none, p is multiplied.
+        """
+        moved = towards_identity(self, strength)
+        return dataclasses.replace(self, **(moved or {"p": self.p * strength}))
 
     def settings(self) -> dict[str, Any]:
         """The parameters that differ from their defaults, in the order in which they can be passed."""

@@ -6,6 +6,7 @@ Values are unit values: 0 is the low end of the image's value range, 1 the high 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
@@ -16,7 +17,7 @@ from onewarp.errors import PolicyError
 from onewarp.fields import Range, choice, counts, factor, probability, span, spread
 from onewarp.matrices import LUMA, alpha_in, colour_map, jitter_map, rgb_in
 from onewarp.random import Array, constant, exp_over, integer, integers, single, within
-from onewarp.transform import Color
+from onewarp.transform import Color, Transform
 
 _UNCHANGED = (1.0, 1.0)
 _SHUFFLES = [np.eye(3)[list(order)] for order in itertools.permutations(range(3))]
@@ -134,6 +135,10 @@ class ColorJitter(Color):
     def shift(self, u: Array, xp: Any) -> Array:
         return within(self.hue, u[:, 3])
 
+    def scaled(self, strength: float) -> Transform:
+        """At 0 by p: without hue, "hsv" would lose its step."""
+        return super().scaled(strength) if strength else dataclasses.replace(self, p=0.0)
+
 
 @dataclass(frozen=True)
 class Grayscale(Color):
@@ -228,7 +233,7 @@ class Gamma(_Curve):
 
     smooth: ClassVar[bool] = True
 
-    gamma: Range = span(0.01, 100, default=(0.8, 1.25), unit="exponent")
+    gamma: Range = span(0.01, 100, default=(0.8, 1.25), unit="exponent", identity=1.0)
 
     def curve(self, u: Array, x: Array, xp: Any) -> Array:
         logarithm = xp.where(x > 0.0, xp.log(xp.maximum(x, 1e-300)), -np.inf)

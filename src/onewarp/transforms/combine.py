@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -35,6 +36,12 @@ class _Members(Combinator):
         kept = [member.deterministic(resize) for member in self.transforms]
         sizing = [left for member, left in zip(self.transforms, kept, strict=True) if left and _sizes(member)]
         return sizing[0] if sizing else ()
+
+    def scaled(self, strength: float) -> Transform:
+        """Members that set the size of the frame differ even where they do nothing random: then p is multiplied."""
+        if any(_sizes(member) for member in self.transforms):
+            return dataclasses.replace(self, p=self.p * strength)
+        return dataclasses.replace(self, transforms=tuple(member.scaled(strength) for member in self.transforms))
 
 
 def _sizes(transform: Transform) -> bool:

@@ -6,6 +6,7 @@ A size is pixels: an int is a square, a pair is (height, width). Crops have whol
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,8 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onewarp import _native
-from onewarp.fields import Range, count, size, span
-from onewarp.matrices import translation, window
+from onewarp.fields import Range, count, interval, size, span
+from onewarp.matrices import Entry, translation, window
 from onewarp.random import Array, constant, first_true, integer, pick, within
 from onewarp.transform import Geometric, Side, Transform
 
@@ -43,6 +44,10 @@ class _FixedSize(_Sizing):
     def output_size(self, height: Any, width: Any, xp: Any = np) -> tuple[Any, Any]:
         out_height, out_width = self.size
         return out_height, out_width
+
+    def scaled(self, strength: float) -> Transform:
+        """What may not fire is a resize then, which differs from the gentlest crop: by p."""
+        return super().scaled(strength) if self.p == 1.0 else dataclasses.replace(self, p=self.p * strength)
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,8 @@ class RandomCrop(_FixedSize):
     """Cut `size` from anywhere, at whole pixels. `padding` pixels are added on every side first (CIFAR: size 32,
     padding 4).
 
-    A frame that is smaller than the crop is centred in it.
+    A frame that is smaller than the crop is centred in it. `reach` is the part of the room, about the centre, that the
+    crop is drawn from: with 0 it is a CenterCrop.
     """
 
     draws: ClassVar[int] = 2
@@ -178,11 +184,14 @@ class RandomCrop(_FixedSize):
 
     size: Size = size()
     padding: int = count(0, 4096, default=0, unit="pixels")
+    reach: float = interval(0, 1, default=1.0, unit="fraction of the room", identity=0.0)
 
     def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
         def offset(part: Array, side: Array, wanted: int) -> Array:
             room = side + 2 * self.padding - wanted
-            drawn = integer(part, xp.maximum(room, 0.0) + 1.0, xp)
+            # To whole pixels; halves go up, also where float32 puts them a little lower.
+            used = xp.floor(self.reach * xp.maximum(room, 0.0) + 0.501)
+            drawn = xp.floor((room - used) / 2) + integer(part, used + 1.0, xp)
             return xp.where(room >= 0, drawn, xp.floor(room / 2)) - self.padding
 
         return translation(offset(u[:, 1], width, self.size[1]), offset(u[:, 0], height, self.size[0]), xp)
@@ -242,8 +251,8 @@ class RandomResizedCrop(_FixedSize):
     draws: ClassVar[int] = 2 * TRIALS + 2
 
     size: Size = size()
-    scale: Range = span(1e-4, 1, default=(0.08, 1.0), unit="fraction of the area")
-    ratio: Range = span(0.01, 100, default=(3 / 4, 4 / 3), unit="width / height")
+    scale: Range = span(1e-4, 1, default=(0.08, 1.0), unit="fraction of the area", identity=1.0)
+    ratio: Range = span(0.01, 100, default=(3 / 4, 4 / 3), unit="width / height", identity=1.0)
 
     def matrix(self, u: Array, height: Array, width: Array, xp: Any) -> Array:
         found, wide, high = first_fit(u, self.scale, self.ratio, width, height, smaller=False, xp=xp)

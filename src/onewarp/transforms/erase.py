@@ -29,7 +29,7 @@ class RandomErasing(Erase):
 
     draws: ClassVar[int] = 2 * TRIALS + 2
 
-    scale: Range = span(0, 1, default=(0.02, 0.33), unit="fraction of the area")
+    scale: Range = span(0, 1, default=(0.02, 0.33), unit="fraction of the area", identity=0.0)
     ratio: Range = span(0.01, 100, default=(0.3, 3.3), unit="height / width")
     fill_value: Any = numbers(default=0.0, words=("noise",))
     _: KW_ONLY
@@ -48,8 +48,8 @@ class CoarseDropout(Erase):
     """
 
     holes: Range = counts(1, 64, default=(1, 8))
-    height: Range = span(0, 1, default=(0.05, 0.15), unit="fraction of the height")
-    width: Range = span(0, 1, default=(0.05, 0.15), unit="fraction of the width")
+    height: Range = span(0, 1, default=(0.05, 0.15), unit="fraction of the height", identity=0.0)
+    width: Range = span(0, 1, default=(0.05, 0.15), unit="fraction of the width", identity=0.0)
     fill_value: Any = numbers(default=0.0, words=("noise",))
     _: KW_ONLY
     p: float = probability(0.5)
@@ -77,7 +77,7 @@ class GridDropout(Erase):
     draws: ClassVar[int] = 3
     method: ClassVar[str] = "grid"
 
-    ratio: float = interval(0, 1, default=0.5, unit="fraction of the cell's side")
+    ratio: float = interval(0, 1, default=0.5, unit="fraction of the cell's side", identity=0.0)
     unit: Range = span(0.01, 1, default=(0.1, 0.3), unit="fraction of the shorter side")
     fill_value: Any = numbers(default=0.0, words=("noise",))
     _: KW_ONLY

@@ -40,7 +40,7 @@ class GaussianNoise(Filter):
     draws: ClassVar[int] = 3
     method: ClassVar[str] = "noise"
 
-    std: Range = span(0, 1, default=(0.01, 0.05), unit="fraction of the value range")
+    std: Range = span(0, 1, default=(0.01, 0.05), unit="fraction of the value range", identity=0.0)
     _: KW_ONLY
     p: float = probability(0.5)
 

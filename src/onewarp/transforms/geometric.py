@@ -135,7 +135,7 @@ class Translate(Geometric):
 class Scale(Geometric):
     """Magnify about the centre by a factor drawn from `factor`; above 1 things become larger."""
 
-    factor: Range = span(0.01, 100, default=(0.8, 1.2), unit="magnification")
+    factor: Range = span(0.01, 100, default=(0.8, 1.2), unit="magnification", identity=1.0)
 
     def shrink(self, height: Side, width: Side) -> float:
         return float(1.0 / self.factor[0])
@@ -175,7 +175,7 @@ class Affine(Geometric):
 
     degrees: Range = spread(360, default=0, unit="degrees, counter-clockwise")
     translate: Range = spread(1, default=0, unit="fraction of each side")
-    scale: Range = span(0.01, 100, default=(1.0, 1.0), unit="magnification")
+    scale: Range = span(0.01, 100, default=(1.0, 1.0), unit="magnification", identity=1.0)
     shear: Range = spread(89, default=0, unit="degrees, along x")
 
     def shrink(self, height: Side, width: Side) -> float:
@@ -204,7 +204,7 @@ class Perspective(Geometric):
     draws: ClassVar[int] = 8
     projective: ClassVar[bool] = True
 
-    distortion: float = interval(0, 0.95, default=0.5, unit="fraction of the sides")
+    distortion: float = interval(0, 0.95, default=0.5, unit="fraction of the sides", identity=0.0)
     _: KW_ONLY
     p: float = probability(0.5)
 
@@ -249,7 +249,7 @@ class ElasticTransform(Geometric):
 
     displaces: ClassVar[bool] = True
 
-    alpha: float = interval(0, 0.5, default=0.03, unit="fraction of the shorter side")
+    alpha: float = interval(0, 0.5, default=0.03, unit="fraction of the shorter side", identity=0.0)
     cells: int = count(1, 16, default=4)
     _: KW_ONLY
     p: float = probability(0.5)
@@ -277,7 +277,7 @@ class GridDistortion(Geometric):
     displaces: ClassVar[bool] = True
 
     steps: int = count(1, 32, default=5, unit="cells per side")
-    limit: float = interval(0, 0.9, default=0.3, unit="fraction of a cell")
+    limit: float = interval(0, 0.9, default=0.3, unit="fraction of a cell", identity=0.0)
     _: KW_ONLY
     p: float = probability(0.5)
 
