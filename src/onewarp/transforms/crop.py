@@ -15,7 +15,7 @@ import numpy as np
 
 from onewarp import _native
 from onewarp.fields import Range, count, interval, size, span
-from onewarp.matrices import Entry, translation, window
+from onewarp.matrices import translation, window
 from onewarp.random import Array, constant, first_true, integer, pick, within
 from onewarp.transform import Geometric, Side, Transform
 
