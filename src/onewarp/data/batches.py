@@ -18,6 +18,7 @@ from onewarp.data.assemble import Assembler, Unreadable
 from onewarp.data.base import Outputs, Sample, Source, checked_outputs, class_numbers
 from onewarp.data.order import order
 from onewarp.data.travel import PARAMS, READY, Route, pack
+from onewarp.engine.same import serves
 from onewarp.errors import DataError, InputError
 from onewarp.spec import Spec
 
@@ -102,7 +103,7 @@ class Batches:
         self.shuffle, self.last_batch, self.on_error = bool(shuffle), last_batch, on_error
         self.placement = placement
         self.marks = False  # whether x says that it has been augmented, for a model that would do it otherwise
-        self.plan = policy.plan(Spec(source.image_shape, source.dtype, source.value_range))
+        self.plan = self._compiled = policy.plan(Spec(source.image_shape, source.dtype, source.value_range))
         if labels == "one_hot" and not has_class_numbers(source):
             raise InputError('labels="one_hot" needs class numbers, one for each sample; this source has none')
         weights = None if class_weight is None else _class_weights(class_weight, source)
@@ -185,7 +186,7 @@ class Batches:
     def route(self) -> Route:
         """What is left for the device to do with a batch."""
         exact = self.last_batch != "keep" or len(self.source) % self.batch_size == 0
-        return Route(self.plan, self.assemble.start, self.batch_size, exact, self.assemble.bounding_box_format)
+        return Route(self._compiled, self.assemble.start, self.batch_size, exact, self.assemble.bounding_box_format)
 
     def keeping_all(self) -> Batches:
         """The same batches with last_batch="keep": every sample exactly once, the last batch short."""
@@ -197,6 +198,15 @@ class Batches:
         """The same batches with another placement."""
         twin = copy.copy(self)
         twin.placement = placement
+        return twin
+
+    def with_policy(self, policy: Any) -> Batches:
+        """The same samples under another policy. Where the device's step can stay as it is, their `route` does."""
+        twin = copy.copy(self)
+        twin.policy, twin.plan = policy, policy.plan(self.plan.spec)
+        twin.assemble = self.assemble.under(twin.plan)
+        if not serves(self._compiled, twin.plan):
+            twin._compiled = twin.plan
         return twin
 
     @staticmethod
