@@ -43,10 +43,12 @@ _HOMES = {
         "onewarp.data",
     ),
     "AugmentedModel": "onewarp.fit.model",
+    "Backup": "onewarp.fit.backup",
     "Loader": "onewarp.fit.loader",
     "PipelineMonitor": "onewarp.fit.callbacks",
     "evaluate": "onewarp.fit.evaluate",
     "predict": "onewarp.fit.evaluate",
+    "resume_fit": "onewarp.fit.backup",
 }
 
 if TYPE_CHECKING:
@@ -94,6 +96,12 @@ if TYPE_CHECKING:
     )
     from onewarp.errors import (
         PolicyError as PolicyError,
+    )
+    from onewarp.fit.backup import (
+        Backup as Backup,
+    )
+    from onewarp.fit.backup import (
+        resume_fit as resume_fit,
     )
     from onewarp.fit.callbacks import (
         PipelineMonitor as PipelineMonitor,
