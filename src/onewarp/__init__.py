@@ -44,8 +44,10 @@ _HOMES = {
     ),
     "AugmentedModel": "onewarp.fit.model",
     "Backup": "onewarp.fit.backup",
+    "ControlFile": "onewarp.fit.control",
     "Loader": "onewarp.fit.loader",
     "PipelineMonitor": "onewarp.fit.callbacks",
+    "SaveExamples": "onewarp.fit.examples",
     "evaluate": "onewarp.fit.evaluate",
     "predict": "onewarp.fit.evaluate",
     "resume_fit": "onewarp.fit.backup",
@@ -106,11 +108,17 @@ if TYPE_CHECKING:
     from onewarp.fit.callbacks import (
         PipelineMonitor as PipelineMonitor,
     )
+    from onewarp.fit.control import (
+        ControlFile as ControlFile,
+    )
     from onewarp.fit.evaluate import (
         evaluate as evaluate,
     )
     from onewarp.fit.evaluate import (
         predict as predict,
+    )
+    from onewarp.fit.examples import (
+        SaveExamples as SaveExamples,
     )
     from onewarp.fit.loader import (
         Loader as Loader,
