@@ -49,10 +49,14 @@ _HOMES = {
     ),
     **dict.fromkeys(("CocoFile", "CocoSource", "coco_writer"), "onewarp.coco"),
     "AugmentedModel": "onewarp.fit.model",
+    "Backup": "onewarp.fit.backup",
+    "ControlFile": "onewarp.fit.control",
     "Loader": "onewarp.fit.loader",
     "PipelineMonitor": "onewarp.fit.callbacks",
+    "SaveExamples": "onewarp.fit.examples",
     "evaluate": "onewarp.fit.evaluate",
     "predict": "onewarp.fit.evaluate",
+    "resume_fit": "onewarp.fit.backup",
 }
 
 if TYPE_CHECKING:
@@ -125,14 +129,26 @@ if TYPE_CHECKING:
     from onewarp.errors import (
         PolicyError as PolicyError,
     )
+    from onewarp.fit.backup import (
+        Backup as Backup,
+    )
+    from onewarp.fit.backup import (
+        resume_fit as resume_fit,
+    )
     from onewarp.fit.callbacks import (
         PipelineMonitor as PipelineMonitor,
+    )
+    from onewarp.fit.control import (
+        ControlFile as ControlFile,
     )
     from onewarp.fit.evaluate import (
         evaluate as evaluate,
     )
     from onewarp.fit.evaluate import (
         predict as predict,
+    )
+    from onewarp.fit.examples import (
+        SaveExamples as SaveExamples,
     )
     from onewarp.fit.loader import (
         Loader as Loader,

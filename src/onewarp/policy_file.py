@@ -157,9 +157,14 @@ _Loader.add_implicit_resolver(
 )
 
 
+def parse_yaml(text: str) -> Any:
+    """The plain values in a YAML text. Raises yaml.YAMLError."""
+    return yaml.load(text, Loader=_Loader)
+
+
 def read_yaml(path: str | Path, build: Callable[[Any], Any]) -> Any:
     """`build` of the plain values in a YAML file; a PolicyError names the file."""
-    return _read(path, lambda text: yaml.load(text, Loader=_Loader), build, "YAML")
+    return _read(path, parse_yaml, build, "YAML")
 
 
 def read_json(path: str | Path, build: Callable[[Any], Any]) -> Any:

@@ -19,6 +19,7 @@ from onewarp.data.base import Outputs, Sample, Source, checked_outputs, class_nu
 from onewarp.data.epochs import sampling_of
 from onewarp.data.shards import Steps, checked_shard
 from onewarp.data.travel import PARAMS, READY, Route, pack
+from onewarp.engine.same import serves
 from onewarp.errors import DataError, InputError
 from onewarp.spec import Spec
 
@@ -110,7 +111,7 @@ class Batches:
         self.steps.check()
         self.placement = placement
         self.marks = False  # whether x says that it has been augmented, for a model that would do it otherwise
-        self.plan = policy.plan(Spec(source.image_shape, source.dtype, source.value_range))
+        self.plan = self._compiled = policy.plan(Spec(source.image_shape, source.dtype, source.value_range))
         if labels == "one_hot" and not has_class_numbers(source):
             raise InputError('labels="one_hot" needs class numbers, one for each sample; this source has none')
         weights = None if class_weight is None else _class_weights(class_weight, source)
@@ -194,7 +195,7 @@ class Batches:
     def route(self) -> Route:
         """What is left for the device to do with a batch."""
         return Route(
-            self.plan, self.assemble.start, self.batch_size, self.steps.full, self.assemble.bounding_box_format
+            self._compiled, self.assemble.start, self.batch_size, self.steps.full, self.assemble.bounding_box_format
         )
 
     def keeping_all(self) -> Batches:
@@ -208,6 +209,15 @@ class Batches:
         """The same batches with another placement."""
         twin = copy.copy(self)
         twin.placement = placement
+        return twin
+
+    def with_policy(self, policy: Any) -> Batches:
+        """The same samples under another policy. Where the device's step can stay as it is, their `route` does."""
+        twin = copy.copy(self)
+        twin.policy, twin.plan = policy, policy.plan(self.plan.spec)
+        twin.assemble = self.assemble.under(twin.plan)
+        if not serves(self._compiled, twin.plan):
+            twin._compiled = twin.plan
         return twin
 
 

@@ -74,7 +74,9 @@ class FrameBatches(Batches):
         self.reuse, self.then = int(reuse), then
         self.sampling = Reused(self.sampling, self.reuse, self.seed if self.shuffle else None)
         made = first.plan(self.plan.spec)
-        self.plan = following(made, second.plan(Spec(made.output_shape, made.output_dtype, source.value_range)))
+        self.plan = self._compiled = following(
+            made, second.plan(Spec(made.output_shape, made.output_dtype, source.value_range))
+        )
         generations = Generations(len(self.sampling), self.reuse, FrameMemory(limit, frames_dir))
         self.assemble = FrameAssembler(self.assemble, made, self.plan, generations)
 

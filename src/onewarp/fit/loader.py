@@ -10,6 +10,7 @@ batch is an epoch.
 
 from __future__ import annotations
 
+import copy
 import threading
 import warnings
 import weakref
@@ -27,6 +28,7 @@ from onewarp.data.memory import processors
 from onewarp.data.store.storing import storing
 from onewarp.errors import InputError
 from onewarp.fit.callers import give_weights_back, keras_call
+from onewarp.fit.changes import CHANGEABLE, as_plain, changed, from_plain
 from onewarp.fit.checks import check_device_can, check_placement
 from onewarp.fit.export import Stream, exporter
 from onewarp.fit.passes import EpochStats, Pass, checked_state, cut_short
@@ -70,6 +72,8 @@ class Loader(keras.utils.PyDataset):
         epoch: number of the coming (or running) epoch.
         error: the last error in a batch, readable where Keras buries it; None since the last pass began.
         history: an `EpochStats` for each complete pass.
+        declared: the policy that it was made with; `policy` is the one in effect, see `reconfigure`.
+        notes: what callbacks want to be kept with the state, as plain values by name.
 
     Raises:
         InputError, PolicyError: arguments that cannot be, or a policy that cannot run on this source.
@@ -140,6 +144,11 @@ class Loader(keras.utils.PyDataset):
         self.error: BaseException | None = None
         self.history: list[EpochStats] = []
         self._user_on_epoch_end = on_epoch_end
+        self.declared = policy
+        self.notes: dict[str, Any] = {}
+        self._changes: dict[str, Any] = {}  # in effect, by name
+        self._first: dict[str, Any] = {}  # what it was before
+        self._coming: dict[str, Any] = {}  # from the coming epoch on
         self._start = 0  # batches of the coming epoch that a restored run has behind it
         self._pass: Pass | None = None  # between on_epoch_begin and on_epoch_end
         self._latest: Pass | None = None  # the last one that has not become an epoch, for state(); also of a `for` loop
@@ -163,6 +172,11 @@ class Loader(keras.utils.PyDataset):
     def then(self) -> Any:
         """The policy that runs on reused frames anew in every epoch, where one was given."""
         return getattr(self.batches, "then", None)
+
+    @property
+    def start(self) -> int:
+        """Batches of the coming (or running) epoch that a restored run has behind it: its next pass begins there."""
+        return self._start
 
     @property
     def workers(self) -> int:
@@ -246,12 +260,16 @@ class Loader(keras.utils.PyDataset):
             current.close()
         self._finish(current)
 
-    def watched(self, trained: int) -> None:
-        """`PipelineMonitor` says that the steps of the first `trained` batches of the running pass have ended."""
+    def watched(self, trained: int) -> bool:
+        """A callback says that the steps of the first `trained` batches of the running pass have ended.
+
+        Returns whether there is a running pass.
+        """
         if self._pass is not None:
             self._pass.watched = True
             if trained:
                 self._pass.step_ended(trained)
+        return self._pass is not None
 
     def rest(self) -> None:
         """End the threads of a run that was broken off; TensorFlow keeps its data set, and so the loader, for good."""
@@ -272,6 +290,29 @@ class Loader(keras.utils.PyDataset):
         self._drop()
         self.batches, self.placement, self._chosen = self.placed(placement), placement, True
 
+    def reconfigure(self, **changes: Any) -> None:
+        """Change how batches are made, from the next epoch that begins.
+
+        `state()` keeps changes, so that a resumed run has them, too. What can change: `policy`, to one that makes
+        images of the same shape and type (with placement="device": by the same stages, as `policy.strength(...)` has).
+
+        Raises:
+            InputError, PolicyError: something that cannot change, or not to that; everything stays as it was.
+        """
+        self.check(**changes)
+        self._coming.update(changes)
+        under_way = self._start or self._pass is not None or (self._latest is not None and self._latest.requested)
+        if not under_way:
+            self._take_up()
+
+    def check(self, **changes: Any) -> None:
+        """Raise what `reconfigure(**changes)` would raise; nothing is changed."""
+        changed(self.batches, {**self._coming, **changes})
+
+    def set_policy(self, policy: Any) -> None:
+        """`reconfigure(policy=policy)`: another policy from the coming epoch on."""
+        self.reconfigure(policy=policy)
+
     def state(self) -> dict[str, Any]:
         """Where the run stands, as a few numbers and names: enough to go on with the next batch to be trained.
 
@@ -289,11 +330,19 @@ class Loader(keras.utils.PyDataset):
                     "add PipelineMonitor() as the first of fit's callbacks"
                 )
             epoch, index = at.epoch, at.start + at.trained
+        changes, coming = self._changes, self._coming
         if index >= len(self.batches):
-            epoch, index = epoch + 1, 0
+            epoch, index, changes, coming = epoch + 1, 0, {**changes, **coming}, {}
         chosen = {"placement": self.placement} if self._chosen else {}
-        reuse = {"reuse": self.reuse} if self.reuse > 1 else {}
-        return {"epoch": epoch, "batch": index, **self._key(), **reuse, **chosen}
+        extra: dict[str, Any] = {
+            "changes": as_plain(changes),
+            "coming": as_plain(coming),
+            "notes": copy.deepcopy(self.notes),
+        }
+        if self.reuse > 1:
+            extra["reuse"] = self.reuse
+        kept = {name: values for name, values in extra.items() if values}
+        return {"epoch": epoch, "batch": index, **self._key(), **chosen, **kept}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on where `state()` was taken: the next pass is the rest of that epoch.
@@ -303,9 +352,17 @@ class Loader(keras.utils.PyDataset):
         Raises:
             InputError: no state, or one of a loader with another seed, batch size, number of samples, or reuse.
         """
-        numbers = {"reuse": 1, **{name: value for name, value in state.items() if name != "placement"}}
+        extra = ("placement", "changes", "coming", "notes")
+        numbers = {"reuse": 1, **{name: value for name, value in state.items() if name not in extra}}
         epoch, batch = checked_state(numbers, {**self._key(), "reuse": self.reuse}, len(self.batches))
+        first = changed(self.batches, self._first)
+        changes, coming = (from_plain(first, state.get(name, {})) for name in ("changes", "coming"))
+        changed(first, {**changes, **coming})
         self._drop()
+        self.batches, self._changes, self._coming = first, {}, changes
+        self._take_up()
+        self._coming = coming
+        self.notes = copy.deepcopy(dict(state.get("notes", {})))
         if self.placement == "auto" and "placement" in state:
             self.place(state["placement"])
         self.epoch, self._start = epoch, batch
@@ -362,6 +419,7 @@ class Loader(keras.utils.PyDataset):
         """A complete pass: the epoch is over."""
         self.epoch, self._start = current.epoch + 1, 0
         self._latest = self._peeked = None
+        self._take_up()
         stats = current.stats()
         self.history.append(stats)
         if stats.skipped:
@@ -372,6 +430,15 @@ class Loader(keras.utils.PyDataset):
             )
         if self._user_on_epoch_end is not None:
             self._user_on_epoch_end(self, current.epoch)
+
+    def _take_up(self) -> None:
+        """What was changed for the coming epoch is in effect."""
+        if self._coming:
+            for name in self._coming:
+                self._first.setdefault(name, CHANGEABLE[name].of(self.batches))
+            self.batches = changed(self.batches, self._coming)
+            self._changes.update(self._coming)
+            self._coming, self._peeked = {}, None
 
     def _peek(self) -> Batch:
         """Batch 0 of the coming pass, built once and kept for it."""

@@ -134,7 +134,7 @@ class AugmentedModel(keras.Model):
         place(self, x)
         self._check(x, batch_size)
         self._check(validation[0] if isinstance(validation, (list, tuple)) and len(validation) else validation)
-        if isinstance(x, Loader) and (x.policy if x.then is None else x.then) != self.policy:
+        if isinstance(x, Loader) and self.policy not in ((x.policy, x.declared) if x.then is None else (x.then,)):
             raise InputError(
                 "the Loader's policy is not the model's; make both with the same: Loader(source, policy, ...) and "
                 "AugmentedModel(model, policy); with Loader(..., then=second) it is AugmentedModel(model, second)"

@@ -41,7 +41,8 @@ class _Members(Combinator):
         """Members that set the size of the frame differ even where they do nothing random: then p is multiplied."""
         if any(_sizes(member) for member in self.transforms):
             return dataclasses.replace(self, p=self.p * strength)
-        return dataclasses.replace(self, transforms=tuple(member.scaled(strength) for member in self.transforms))
+        members = tuple(member.scaled(strength) for member in self.transforms)
+        return dataclasses.replace(self, **{"transforms": members})  # type: ignore[arg-type]
 
 
 def _sizes(transform: Transform) -> bool:
