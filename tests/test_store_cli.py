@@ -114,3 +114,17 @@ def test_annotations_follow_the_classes(folder: Path, tmp_path: Path) -> None:
 def test_an_address_needs_ray(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("prepare", folder, tmp_path / "store", "--address", "auto") == 2
     assert "--engine ray" in capsys.readouterr().err
+
+
+def test_the_engine_is_chosen(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onewarp.data.store import cluster, prepare
+
+    asked: list[object] = []
+
+    def prepare_on_ray(source, out, settings, *, address, **options) -> None:
+        asked.extend([address, options["on_error"]])
+        prepare(source, out, settings, **options)
+
+    monkeypatch.setattr(cluster, "prepare_on_ray", prepare_on_ray)
+    assert run("prepare", folder, tmp_path / "store", "--engine", "ray", "--address", "head:6379") == 0
+    assert asked == ["head:6379", "raise"]

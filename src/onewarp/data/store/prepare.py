@@ -288,6 +288,7 @@ def clean(folder: Path, about: dict[str, Any]) -> None:
         other = path.suffix == ".bin" and f"-{about['build']}" not in path.name
         if (part or other) and path.name not in keep:
             path.unlink(missing_ok=True)
+    layout.sweep(folder)  # of workers that died while the store was made
     layout.sync_folder(folder)
 
 
