@@ -48,6 +48,7 @@ _HOMES = {
         "onewarp.data",
     ),
     **dict.fromkeys(("CocoFile", "CocoSource", "coco_writer"), "onewarp.coco"),
+    "Albumentations": "onewarp.interop.albumentations",
     "AugmentedModel": "onewarp.fit.model",
     "Loader": "onewarp.fit.loader",
     "PipelineMonitor": "onewarp.fit.callbacks",
@@ -124,6 +125,9 @@ if TYPE_CHECKING:
     )
     from onewarp.errors import (
         PolicyError as PolicyError,
+    )
+    from onewarp.interop.albumentations import (
+        Albumentations as Albumentations,
     )
     from onewarp.fit.callbacks import (
         PipelineMonitor as PipelineMonitor,
