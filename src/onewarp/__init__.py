@@ -48,6 +48,7 @@ _HOMES = {
         "onewarp.data",
     ),
     **dict.fromkeys(("CocoFile", "CocoSource", "coco_writer"), "onewarp.coco"),
+    "Albumentations": "onewarp.interop.albumentations",
     "AugmentedModel": "onewarp.fit.model",
     "Backup": "onewarp.fit.backup",
     "ControlFile": "onewarp.fit.control",
@@ -155,6 +156,9 @@ if TYPE_CHECKING:
     )
     from onewarp.fit.model import (
         AugmentedModel as AugmentedModel,
+    )
+    from onewarp.interop.albumentations import (
+        Albumentations as Albumentations,
     )
     from onewarp.params import (
         Params as Params,

@@ -92,7 +92,7 @@ class Assembler:
         if source.dense:
             batch = source.gather(rows) if device else source.views(rows)
         else:
-            batch = self._read(rows, pool)
+            batch = self._read(epoch, rows, occurrence, pool)
         images = batch["images"]
         sizes = np.array([image.shape[:2] for image in (images[:1] if source.dense else images)])
         if source.dense:  # one size for all
@@ -126,12 +126,12 @@ class Assembler:
         mixed = device and self.plan.mixes and class_numbers(labels)  # the device need not know how many classes
         return np.asarray(one_hot(labels, self.num_classes or 0, np)) if self.one_hot or mixed else labels
 
-    def _read(self, rows: np.ndarray, pool: Executor | None) -> Sample:
+    def _read(self, epoch: int, rows: np.ndarray, occurrence: np.ndarray, pool: Executor | None) -> Sample:
         """Samples as lists of undecoded images and targets; boxes and points padded to one number of rows."""
         samples: list[Any] = [None] * len(rows)
 
         def read(slot: int) -> None:
-            samples[slot] = self.source.lazy(int(rows[slot]))
+            samples[slot] = self.source.drawn(int(rows[slot]), self.seed, epoch, int(occurrence[slot]))
             _ = samples[slot]["images"].shape  # reads the header, which may be what is wrong
 
         _each(read, len(rows), pool)

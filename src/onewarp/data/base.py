@@ -8,7 +8,7 @@ defaults below.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,6 +132,25 @@ class Source:
         """The samples `indices`, in that order, as a source of its own that keeps their ids."""
         return SubsetSource(self, indices)
 
+    def map(self, function: Callable[..., Any], *, random: bool = False, image_size: Any = "same") -> Source:
+        """The samples of this source after a Python function, which runs before the policy, on decoded samples.
+
+        Args:
+            function: function(sample) -> sample, a dictionary with the same entries: images [h, w, c] of the same dtype
+                and channels, masks [h, w], boxes and keypoints as in the source. It may change sizes and drop boxes,
+                not labels. Called from several threads at once, or in processes with `Loader(processes=)`.
+            random: whether it is called as function(sample, generator) with a `numpy.random.Generator` whose numbers
+                depend on (seed, epoch, sample, occurrence) alone; outside a Loader on seed 0 and epoch 0.
+            image_size: (height, width) of every image that it returns; "same": those of the source; None: they differ.
+        """
+        from onewarp.data.mapped import MapSource
+
+        return MapSource(self, function, random, image_size)
+
+    def drawn(self, index: int, seed: int, epoch: int, occurrence: int) -> Sample:
+        """`lazy(index)` as an epoch shows it; it differs only below a `map(..., random=True)`."""
+        return self.lazy(index)
+
     def in_memory(self, threads: int | None = None, progress: Any = None) -> Source:
         """All samples decoded into one array; for sources whose images have one size.
 
@@ -180,6 +199,9 @@ class SubsetSource(Source):
 
     def lazy(self, index: int) -> Sample:
         return self.source.lazy(int(self.indices[index]))
+
+    def drawn(self, index: int, seed: int, epoch: int, occurrence: int) -> Sample:
+        return self.source.drawn(int(self.indices[index]), seed, epoch, occurrence)
 
     def name(self, index: int) -> str:
         return self.source.name(int(self.indices[index]))

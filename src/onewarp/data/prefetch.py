@@ -12,11 +12,14 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import cv2
 
 from onewarp.data.batches import Batch, Batches
+
+if TYPE_CHECKING:
+    from onewarp.data.workers import WorkerPool
 
 T = TypeVar("T")
 
@@ -129,9 +132,15 @@ class Prefetcher(Generic[T]):
 
 
 def prefetch_batches(
-    batches: Batches, epoch: int, start: int, count: int, threads: int, depth: int | None
+    batches: Batches,
+    epoch: int,
+    start: int,
+    count: int,
+    threads: int,
+    depth: int | None,
+    workers: WorkerPool | None = None,
 ) -> Prefetcher[Batch]:
-    """Batches start, start + 1, ... of an epoch, built ahead by `threads` threads.
+    """Batches start, start + 1, ... of an epoch, built ahead by `threads` threads, or by processes where there are any.
 
     Samples in arrays are one engine call per batch, so each thread builds batches of its own; so it is with files and
     one or two threads. More threads read and decode files for one batch together, which needs less memory and gives
@@ -142,6 +151,11 @@ def prefetch_batches(
         depth: how many batches may be under way or ready; None for threads + 2, and 4 for files.
     """
     batches.begin(epoch)
+    if workers is not None:
+        pool_of = workers  # a thread waits for each process
+        return Prefetcher(
+            lambda item: pool_of.build(epoch, start + item), count, pool_of.count, depth or pool_of.count + 2
+        )
     if batches.source.dense or threads <= 2:
         return Prefetcher(lambda item: batches.build(epoch, start + item), count, threads, depth or threads + 2)
     pool = ThreadPoolExecutor(threads, "onewarp-image", initializer=cv2.setNumThreads, initargs=(0,))

@@ -26,6 +26,7 @@ from onewarp.data.collate import copied
 from onewarp.data.frames import kept_or_not
 from onewarp.data.memory import processors
 from onewarp.data.store.storing import storing
+from onewarp.data.workers import WorkerPool, check_picklable
 from onewarp.errors import InputError
 from onewarp.fit.callers import give_weights_back, keras_call
 from onewarp.fit.changes import CHANGEABLE, as_plain, changed, from_plain
@@ -58,6 +59,9 @@ class Loader(keras.utils.PyDataset):
             `frames_dir`, the system's folder for temporary files by default.
         threads: threads that read, decode and warp; the processors at hand, at most 8, by default. Results do not
             depend on it.
+        processes: build batches in that many processes instead, each with one thread; for Python functions
+            (`Source.map`) and sources that hold Python's lock. Source and policy must be picklable. They start with the
+            first pass and end with the Loader.
         prefetch: how many batches may be under way or ready ahead of the one in use; threads + 2 by default, and 4 for
             files and more than two threads, which work on one batch together.
         placement: where the policy runs: "host", in the loader's threads; "device", in the train step of an
@@ -103,13 +107,14 @@ class Loader(keras.utils.PyDataset):
         frames_memory: int | str = "4GB",
         frames_dir: str | Path | None = None,
         threads: int | None = None,
+        processes: int | None = None,
         prefetch: int | None = None,
         placement: str = "host",
         store: Any = None,
         on_epoch_end: Callable[[Loader, int], Any] | None = None,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False)
-        for name, value in (("threads", threads), ("prefetch", prefetch)):
+        for name, value in (("threads", threads), ("processes", processes), ("prefetch", prefetch)):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"{name}={value!r} is not a positive whole number; leave it out for the default")
         if placement not in ("host", "device", "auto"):
@@ -139,6 +144,10 @@ class Loader(keras.utils.PyDataset):
         self._chosen = False  # whether the placement was chosen by measuring
         self.threads = threads if threads is not None else min(processors(), 8)
         self.prefetch = prefetch
+        self.processes = processes
+        self._workers: WorkerPool | None = None
+        if processes is not None:
+            check_picklable(self.batches, processes)
         self.placement = placement
         self.epoch = 0
         self.error: BaseException | None = None
@@ -405,9 +414,25 @@ class Loader(keras.utils.PyDataset):
         self._drop()
         self.error = None
         self._latest = Pass(
-            self.batches, self.epoch, self._start, self.threads, self.prefetch, first=first, fresh=fresh, steps=steps
+            self.batches,
+            self.epoch,
+            self._start,
+            self.threads,
+            self.prefetch,
+            first=first,
+            fresh=fresh,
+            steps=steps,
+            workers=self._pool(),
         )
         return self._latest
+
+    def _pool(self) -> WorkerPool | None:
+        """The worker processes for the batches as they are now, where there are to be any."""
+        if self.processes is not None and (self._workers is None or self._workers.batches is not self.batches):
+            if self._workers is not None:
+                self._workers.close()
+            self._workers = WorkerPool(self.batches, self.processes)
+        return self._workers
 
     def _drop(self) -> None:
         """Forget the running pass and what was read outside one."""

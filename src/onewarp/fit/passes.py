@@ -12,6 +12,7 @@ from typing import Any
 
 from onewarp.data.batches import Batch, Batches
 from onewarp.data.prefetch import prefetch_batches
+from onewarp.data.workers import WorkerPool
 from onewarp.errors import InputError
 
 
@@ -72,7 +73,8 @@ def checked_state(state: Mapping[str, Any], key: Mapping[str, int | str], length
 
 
 class Pass:
-    """A pass over the batches from `start` to the end of an epoch. Work begins at once, in `threads` threads.
+    """A pass over the batches from `start` to the end of an epoch. Work begins at once, in `threads` threads or
+    in `workers`.
 
     Attributes:
         length: batches in the pass.
@@ -95,6 +97,7 @@ class Pass:
         first: Batch | None = None,
         fresh: bool = False,
         steps: int | None = None,
+        workers: WorkerPool | None = None,
     ) -> None:
         self.epoch, self.start, self.length, self.fresh = epoch, start, len(batches) - start, fresh
         self._batches = batches
@@ -108,7 +111,8 @@ class Pass:
         self._skipped: list[str] = []
         self._ready = [] if first is None else [first]
         have = len(self._ready)
-        self._prefetcher = prefetch_batches(batches, epoch, start + have, self.length - have, threads, prefetch)
+        left = self.length - have
+        self._prefetcher = prefetch_batches(batches, epoch, start + have, left, threads, prefetch, workers)
         self._lock = threading.Lock()  # one request after the other
 
     def build_first(self) -> None:
