@@ -156,6 +156,7 @@ def test_dictionaries_for_detection() -> None:
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="Keras' TensorBoard writes with TensorFlow")
 def test_tensorboard_shows_the_wait(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
     board = keras.callbacks.TensorBoard(tmp_path)
     model().fit(Loader(source(), POLICY, BATCH), verbose=0, callbacks=[PipelineMonitor(), board])
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("events*"))
