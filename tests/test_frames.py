@@ -209,6 +209,40 @@ class TestKeeping:
                 rows = kept.indices(epoch, index)
                 assert len(built.skipped) == np.isin(rows, [2, 7]).sum()
 
+    @pytest.mark.parametrize("last_batch", ["wrap", "drop", "keep"])
+    @pytest.mark.parametrize("shuffle", [True, "windowed"])
+    def test_shards_show_the_epoch_and_keep_what_they_need(self, last_batch: str, shuffle: Any) -> None:
+        options = {"seed": 1, "reuse": 3, "last_batch": last_batch, "shuffle": shuffle, "labels": "one_hot"}
+        whole = FrameBatches(arrays(50), PLAIN, 8, **options)
+        shards = [FrameBatches(arrays(50), PLAIN, 4, shard=(index, 2), **options) for index in range(2)]
+        for epoch in range(6):
+            rows, images = [], []
+            for shard in shards:
+                for index in range(len(shard)):
+                    rows.append(shard.indices(epoch, index))
+                    images.append(shard.build(epoch, index).entries["images"])
+                if epoch % 3:  # nothing but its share of the next generation is made
+                    assert abs(shard.frames(epoch)[1] - len(shard.sampling.places) / 3) <= 2
+            all_rows = np.concatenate([whole.indices(epoch, index) for index in range(len(whole))])
+            np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.sort(all_rows))
+            shown = {image.tobytes() for batch in images for image in batch}
+            assert shown == {i.tobytes() for index in range(len(whole)) for i in whole.batch(epoch, index)["images"]}
+
+    @pytest.mark.parametrize("last_batch", ["wrap", "drop"])
+    def test_every_sample_once_for_evaluation(self, last_batch: str) -> None:
+        batches = FrameBatches(arrays(), PLAIN, 4, reuse=3, last_batch=last_batch)
+        for epoch in (0, 1):
+            for index in range(len(batches)):
+                batches.build(epoch, index)
+        made = batches.assemble.generations.made(1)
+        every = batches.keeping_all()
+        rows = np.concatenate([every.indices(1, index) for index in range(3)])
+        np.testing.assert_array_equal(np.sort(rows), np.arange(N))
+        images = np.concatenate([every.batch(1, index)["images"] for index in range(3)])[np.argsort(rows)]
+        expected = Batches(arrays(), PLAIN, N, shuffle=False).batch(0, 0)["images"]
+        np.testing.assert_array_equal(images, expected)
+        assert batches.assemble.generations.made(1) == made
+
     def test_a_frame_that_is_not_there_would_show(self) -> None:
         """These tests can fail: a cache that answers for the wrong generation does not give the same bytes."""
         kept, bare = FrameBatches(arrays(), PLAIN, 4, reuse=3), direct(arrays(), PLAIN, 4, reuse=3)

@@ -5,6 +5,7 @@ What Keras does with a PyDataset differs between backends and versions; what a m
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -151,3 +152,12 @@ def test_dictionaries_for_detection() -> None:
     loader = Loader(source(bounding_boxes=boxes), POLICY, BATCH, outputs=("images", ("labels", "bounding_boxes")))
     _, targets = next(iter(loader))
     assert targets["bounding_boxes"]["boxes"].shape == (BATCH, 2, 4) and targets["labels"].shape == (BATCH,)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="Keras' TensorBoard writes with TensorFlow")
+def test_tensorboard_shows_the_wait(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    board = keras.callbacks.TensorBoard(tmp_path)
+    model().fit(Loader(source(), POLICY, BATCH), verbose=0, callbacks=[PipelineMonitor(), board])
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("events*"))
+    assert b"epoch_data_wait" in written and b"epoch_images_per_second" in written

@@ -67,6 +67,9 @@ def test_a_run_writes_everything(tmp_path: Path) -> None:
         assert 0 <= float(line["data_wait"]) <= 1 and float(line["images_per_second"]) > 0
         assert float(line["seconds"]) > 0 and float(line["learning_rate"]) <= 1e-3
 
+    logged = b"".join(path.read_bytes() for path in (folder / "tensorboard" / "plain").iterdir())
+    assert b"data_wait" in logged and b"images_per_second" in logged
+
     printed = screen.file.getvalue()  # type: ignore[attr-defined]
     for result in results:
         assert f"{result.test_accuracy:.2%}" in printed

@@ -116,14 +116,13 @@ class Generation:
             return np.arange(start, self._claimed, dtype=np.int64)
 
     def has(self, slots: np.ndarray, rows: np.ndarray, occurrence: np.ndarray) -> np.ndarray:
-        """Whether each slot holds the frame of that (row, occurrence), bool [n]; slot -1 holds none."""
-        found: np.ndarray = self._full[slots] & (slots >= 0)
-        found &= (self._rows[slots] == rows) & (self._occurrence[slots] == occurrence)
+        """Whether each slot holds the frame of that (row, occurrence), bool [n]."""
+        found: np.ndarray = self._full[slots] & (self._rows[slots] == rows) & (self._occurrence[slots] == occurrence)
         return found
 
     def put(self, slots: np.ndarray, rows: np.ndarray, occurrence: np.ndarray, columns: Columns) -> None:
-        """Keep frames: row i of each column in slots[i]. Slots that are -1, or full, are left as they are."""
-        free = np.flatnonzero((slots >= 0) & ~self._full[slots])
+        """Keep frames: row i of each column in slots[i]. Slots that are full are left as they are."""
+        free = np.flatnonzero(~self._full[slots])
         slots = slots[free]
         for path, values in columns.items():
             for slot, i in zip(slots.tolist(), free.tolist(), strict=True):
@@ -163,7 +162,7 @@ class Generations:
     """The two generations that a run needs at a time: the one on show and the next.
 
     Args:
-        slots: frames of a generation.
+        slots: frames of a generation; 0 to keep none.
         reuse: epochs for which a generation is shown.
         memory: where frames lie.
     """
@@ -215,7 +214,7 @@ class Generations:
 
     def _take(self, number: int) -> Generation | None:
         with self._lock:
-            if number not in self._wanted:
+            if not self.slots or number not in self._wanted:
                 return None
             found = next((kept for kept in self._kept if kept.number == number), None)
             if found is None:

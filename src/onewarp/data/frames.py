@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from onewarp.data.divide import divided, following
 from onewarp.data.frame_memory import Columns, FrameMemory, Generation, Generations, columns_of, entries_of, parse_bytes
 from onewarp.data.order import permuted
 from onewarp.data.sampling import Chosen, Sampling
+from onewarp.data.shards import Steps
 from onewarp.data.sources import SMALL
 from onewarp.data.travel import PARAMS, travelling
 from onewarp.draw import draw
@@ -72,12 +73,12 @@ class FrameBatches(Batches):
             raise InputError(f"frames_dir={str(frames_dir)!r} is not a folder; make it first")
         first, second = divided(policy, then)
         self.reuse, self.then = int(reuse), then
-        self.sampling = Reused(self.sampling, self.reuse, self.seed if self.shuffle else None)
+        self.sampling = Reused(self.sampling, self.steps, self.reuse, self.seed if self.shuffle else None)
         made = first.plan(self.plan.spec)
         self.plan = self._compiled = following(
             made, second.plan(Spec(made.output_shape, made.output_dtype, source.value_range))
         )
-        generations = Generations(len(self.sampling), self.reuse, FrameMemory(limit, frames_dir))
+        generations = Generations(len(self.sampling.places), self.reuse, FrameMemory(limit, frames_dir))
         self.assemble = FrameAssembler(self.assemble, made, self.plan, generations)
 
     def begin(self, epoch: int) -> None:
@@ -85,6 +86,13 @@ class FrameBatches(Batches):
 
     def frames(self, epoch: int) -> tuple[str, int]:
         return "reused" if epoch % self.reuse else "new", self.assemble.generations.made(epoch)
+
+    def keeping_all(self) -> FrameBatches:
+        twin = cast(FrameBatches, super().keeping_all())
+        twin.sampling = Reused(self.sampling.first, twin.steps, self.reuse, self.sampling.seed)
+        twin.assemble = copy.copy(self.assemble)
+        twin.assemble.generations = Generations(0, self.reuse, FrameMemory(0))  # other slots, and asked for once
+        return twin
 
     def build(self, epoch: int, index: int, pool: Executor | None = None) -> Batch:
         self.assemble.generations.show(epoch)
@@ -102,7 +110,7 @@ class FrameBatches(Batches):
             slots = np.empty(0, np.int64) if generation is None else generation.claim(left)
             if generation is None or not len(slots):
                 return
-            chosen = self.sampling.at(number, slots)
+            chosen = self.sampling.made(number, slots)
             readable = np.array([int(row) not in self._unreadable for row in chosen.rows])
             rows, occurrence = chosen.rows[readable], chosen.occurrence[readable]
             self.assemble.at(slots[readable]).make_ahead(generation, epoch, rows, occurrence, pool)
@@ -111,37 +119,45 @@ class FrameBatches(Batches):
 class Reused(Sampling):
     """For some epochs the showings that another sampling gives for the first of them, in another order each time.
 
+    The order is drawn within what this shard shows, so that a shard keeps the frames that it needs, and all of them
+    together show exactly the epoch. Positions are those of this shard's steps.
+
     Args:
         first: what the first epoch shows, in its order.
+        steps: of this shard.
         reuse: how many epochs.
         seed: of the orders of the others; None leaves them as the first one.
+
+    Attributes:
+        places: the positions that this shard shows, ascending, int64 [slots].
     """
 
-    def __init__(self, first: Sampling, reuse: int, seed: int | None) -> None:
+    def __init__(self, first: Sampling, steps: Steps, reuse: int, seed: int | None) -> None:
         super().__init__(len(first))
-        self.first, self.reuse, self.seed = first, reuse, seed
+        self.first, self.reuse, self.seed, self.spans = first, reuse, seed, first.spans
+        self.places = np.concatenate([steps.positions(step) for step in range(len(steps))])
 
     @property
     def key(self) -> str:
-        return f"{self.first.key}, reuse {self.reuse}"
+        return self.first.key
 
     def at(self, epoch: int, positions: np.ndarray) -> Chosen:
-        return self.first.at(epoch - epoch % self.reuse, self._places(epoch, positions))
+        return self.made(epoch - epoch % self.reuse, self.slots(epoch, positions))
 
     def instead(self, epoch: int, position: int, tries: int) -> int:
-        place = self._places(epoch, np.array([position], np.int64))[0]
+        place = self.places[self.slots(epoch, np.array([position], np.int64))[0]]
         return self.first.instead(epoch - epoch % self.reuse, int(place), tries)
 
-    def slots(self, epoch: int, positions: np.ndarray) -> np.ndarray:
-        """Where in the first epoch the showings at `positions` stand, int64 [n]; -1 for those behind the end."""
-        return np.where(positions < self.size, self._places(epoch, positions), -1)
+    def made(self, number: int, slots: np.ndarray) -> Chosen:
+        """What the generation that begins at epoch `number` has in its slots."""
+        return self.first.at(number, self.places[slots])
 
-    def _places(self, epoch: int, positions: np.ndarray) -> np.ndarray:
+    def slots(self, epoch: int, positions: np.ndarray) -> np.ndarray:
+        """Where the showings at `positions` of `epoch` stand in its generation, int64 [n]."""
+        own = np.searchsorted(self.places, positions)
         if self.seed is None or epoch % self.reuse == 0:
-            return positions
-        inside = positions % self.size
-        places: np.ndarray = permuted(self.seed, epoch, self.size, inside) + (positions - inside)
-        return places
+            return own
+        return permuted(self.seed, epoch, len(self.places), own)
 
 
 class FrameAssembler(Assembler):
@@ -163,7 +179,7 @@ class FrameAssembler(Assembler):
         self._maker = _Maker(whole.source, made, whole.seed, False, None, *settings)
 
     def at(self, slots: np.ndarray) -> FrameAssembler:
-        """The assembler of the rows whose frames have these slots in their generation, int64 [n]; -1 for none."""
+        """The assembler of the rows whose frames have these slots in their generation, int64 [n]."""
         twin = copy.copy(self)
         twin._slots = slots
         return twin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -17,11 +18,13 @@ from onewarp.data.decode import EncodedImage
 from onewarp.data.frames import FrameBatches
 from onewarp.data.memory import processors
 from onewarp.data.prefetch import prefetch_batches
+from onewarp.draw import draw
 from onewarp.errors import OnewarpError
 from onewarp.fit.diagnose import OnDevice, Parts
 from onewarp.fit.loader import Loader
 from onewarp.fit.model import AugmentedModel
-from onewarp.fit.placement import WARM_UP, measure
+from onewarp.fit.placement import WARM_UP
+from onewarp.plan import WarpStage
 from onewarp.policy import Policy
 
 LOOKED_AT = 64  # samples whose sizes are taken for those of all
@@ -59,8 +62,7 @@ def measure_parts(
     watch("copying and the step")
     copy, step = _step(augmented, batches, seconds)
     watch("the training as it is")
-    steps = max(3, min(200, round(seconds / max(step, feed))))
-    together = measure(augmented, loader, "host", steps)
+    together, data_wait = _together(augmented, batches, loader.threads, seconds)
     watch("what would change")
     short, shrunk = _sizes(source, batches)
     return Parts(
@@ -73,8 +75,8 @@ def measure_parts(
         feed=feed,
         copy=copy,
         step=step,
-        together=together.seconds,
-        data_wait=together.data_wait,
+        together=together,
+        data_wait=data_wait,
         frame=_frames(source, policy, options, seconds),
         on_device=_on_device(augmented, loader, seconds),
         fast=_per_batch(Batches(source, policy, decode="fast", **options), seconds) if decode > 0 else None,
@@ -185,6 +187,27 @@ def _step(model: AugmentedModel, batches: Batches, seconds: float) -> tuple[floa
     return copying, timed(lambda _: model.train_on_batch(*resident), count(), seconds)
 
 
+def _together(model: AugmentedModel, batches: Batches, threads: int, seconds: float) -> tuple[float, float]:
+    """Seconds from step to step of a training that is under way, and the fraction in which the step waited for data."""
+    endless: Any = _Endless(batches)
+    ahead = prefetch_batches(endless, 0, 0, 1 << 30, threads, None)
+    began, waited, done = 0.0, 0.0, -WARM_UP - threads
+    try:
+        while done < 3 or time.perf_counter() < began + seconds:
+            asked = time.perf_counter()
+            if done == 0:
+                began, waited = asked, 0.0
+            batch = batches.xyw(ahead.get().entries)
+            waited += time.perf_counter() - asked
+            model.train_on_batch(*batch)
+            done += 1
+        took = time.perf_counter() - began
+        return took / done, waited / took
+    finally:
+        ahead.close()
+        ahead.join(60)
+
+
 def _on_device(model: AugmentedModel, loader: Loader, seconds: float) -> OnDevice | None:
     """The same with the policy in the step; None where it cannot run there."""
     try:
@@ -204,16 +227,19 @@ def _frames(source: Source, policy: Policy, options: dict[str, Any], seconds: fl
 
 
 def _sizes(source: Source, batches: Batches) -> tuple[int | None, float]:
-    """To which short side a store should reduce the images, and what share of their pixels is left; None, 1 where they
-    are no larger.
+    """To which short side a store can reduce the images before the policy would have to enlarge more than a tenth of
+    them, and what share of their pixels is left; None, 1 where that is not worth while.
     """
+    plan = batches.assemble.plan
     rows = np.unique(np.linspace(0, len(source) - 1, min(len(source), LOOKED_AT)).round().astype(int))
     images = [source.lazy(int(row))["images"] for row in rows]
-    if not isinstance(images[0], EncodedImage):
+    if not isinstance(images[0], EncodedImage) or not isinstance(plan.stages[0], WarpStage):
         return None, 1.0
-    height, width = batches.plan.size
-    wanted = round(max(height, width) * 256 / 224)
-    pixels = np.array([image.shape[:2] for image in images], np.float64)
-    ratio = np.minimum(wanted / pixels.min(axis=1), 1.0) ** 2
-    shrunk = float((pixels.prod(axis=1) * ratio).sum() / pixels.prod(axis=1).sum())
+    sizes = np.array([image.shape[:2] for image in images])
+    matrices = draw(plan, batches.seed, 0, source.ids(rows), None, sizes).arrays["0.matrix"]
+    steps = [np.sqrt(np.abs(np.linalg.det(np.linalg.multi_dot([*m, np.eye(3)])[:2, :2]))) for m in matrices]
+    short = sizes.min(axis=1)
+    wanted = 8 * math.ceil(np.percentile(short / steps, 90) / 8)
+    left = np.minimum(wanted / short, 1.0) ** 2
+    shrunk = float((sizes.prod(axis=1) * left).sum() / sizes.prod(axis=1).sum())
     return (wanted, shrunk) if shrunk < 0.8 else (None, 1.0)

@@ -1,0 +1,210 @@
+"""`onewarp doctor`: from measured parts to advice, with made-up measurements; and one real run over a small folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from rich.console import Console
+
+import onewarp as ow
+from data_helpers import class_folder, tar_of
+from onewarp.cli import main
+from onewarp.cli.doctor import labelled, of_run, open_samples
+from onewarp.errors import DataError, InputError
+from onewarp.fit.diagnose import OnDevice, Parts, advise, bar, gain, report, verdict
+
+# Photographs, a fast accelerator: the loader's two threads need 40 ms for a batch, the step 10 ms.
+PHOTOS = Parts(
+    batch_size=32,
+    threads=2,
+    processors=2,
+    read=0.004,
+    decode=0.060,
+    augment=0.016,
+    feed=0.040,
+    copy=0.001,
+    step=0.009,
+    together=0.040,
+    data_wait=0.75,
+)
+FAST_LOADER = replace(PHOTOS, decode=0.0, read=0.001, augment=0.003, feed=0.002, together=0.010, data_wait=0.01)
+
+
+def named(parts: Parts) -> dict[str, float]:
+    """First word or so of each piece of advice -> how many times as fast."""
+    return {advice.what.split(":")[0].split(",")[-1].strip(" )."): gain(parts, advice) for advice in advise(parts)}
+
+
+def said(parts: Parts) -> str:
+    console = Console(width=100)
+    with console.capture() as captured:
+        report(parts, console.print)
+    return captured.get()
+
+
+class TestModel:
+    def test_the_slower_of_two(self) -> None:
+        assert PHOTOS.work == pytest.approx(0.080) and PHOTOS.busy == pytest.approx(0.010)
+        assert PHOTOS.at_once == pytest.approx(2.0) and PHOTOS.contention == 0.0
+        assert PHOTOS.predicted(PHOTOS.work) == pytest.approx(0.040)
+        assert PHOTOS.predicted(0.030) == pytest.approx(0.015)
+        assert PHOTOS.predicted(0.004) == pytest.approx(0.010)  # now the step is the slower one
+        assert PHOTOS.predicted(PHOTOS.work, busy=0.050) == pytest.approx(0.050)
+
+    def test_where_both_want_the_same_processors(self) -> None:
+        """Measured: 40 ms and 10 ms take 45 ms together. So half of the faster one comes on top, whatever changes."""
+        parts = replace(PHOTOS, together=0.045)
+        assert parts.contention == pytest.approx(0.5)
+        assert parts.predicted(parts.work) == pytest.approx(0.045)
+        assert parts.predicted(0.030) == pytest.approx(0.015 + 0.005)
+
+    def test_measurements_that_contradict_each_other_stay_in_bounds(self) -> None:
+        assert replace(PHOTOS, together=0.020).contention == 0.0
+        assert replace(PHOTOS, together=0.200).contention == 1.0
+        assert replace(PHOTOS, feed=0.001).at_once == 2.0  # two threads do no more than the work of two
+        for empty in (replace(PHOTOS, feed=0.0), replace(PHOTOS, copy=0.0, step=0.0)):
+            assert np.isfinite(empty.predicted(0.01)) and empty.predicted(0.01) > 0
+
+
+class TestAdvice:
+    def test_a_store_where_decoding_takes_the_time(self) -> None:
+        parts = replace(PHOTOS, short_side=256, shrunk=0.25, copied=0.002)
+        found = advise(parts)
+        assert [advice.what.split(" --")[0] for advice in found] == [
+            "prepare a store of pixels: onewarp prepare SOURCE STORE",
+            "prepare a store: onewarp prepare SOURCE STORE",
+        ]
+        assert "--short-side 256 --raw" in found[0].what and "4.0 times the pixels" in found[1].why
+        # (0.002 / 4 + 0.016) / 2 threads: now 10 ms of the step are more; and (0.001 + 0.015 + 0.016) / 2.
+        assert [gain(parts, advice) for advice in found] == pytest.approx([4.0, 2.5])
+
+    def test_no_smaller_store_for_images_that_are_small(self) -> None:
+        assert named(replace(PHOTOS, copied=0.002)) == {"prepare a store of pixels": pytest.approx(4.0)}
+
+    def test_more_threads_where_processors_are_idle(self) -> None:
+        assert named(replace(PHOTOS, processors=6)) == {"threads=6": pytest.approx(3.0)}
+        assert named(replace(PHOTOS, processors=64)) == {"threads=64": pytest.approx(4.0)}  # then the step is slower
+        assert named(replace(PHOTOS, processors=2)) == {}
+
+    def test_threads_that_want_what_the_step_has(self) -> None:
+        parts = replace(PHOTOS, processors=4, together=0.050)  # one works only while the other does not
+        assert named(parts)["threads=4"] == pytest.approx(0.050 / 0.030)
+
+    def test_the_device_where_augmenting_takes_the_time(self) -> None:
+        slow = replace(PHOTOS, decode=0.010, augment=0.066)
+        parts = replace(slow, on_device=OnDevice(host=0.020, copy=0.0005, step=0.012))
+        assert named(parts) == {"AugmentedModel": pytest.approx(0.040 / 0.0125)}
+        worse = replace(slow, on_device=OnDevice(host=0.020, copy=0.0005, step=0.050))
+        assert named(worse) == {}
+
+    def test_frames_and_fast_decoding(self) -> None:
+        parts = replace(PHOTOS, frame=0.004, fast=0.060)
+        assert named(parts) == {"reuse=10": pytest.approx(4.0), 'decode="fast"': pytest.approx(0.040 / 0.030)}
+        slower = replace(PHOTOS, frame=0.032)
+        assert named(slower) == {"reuse=10": pytest.approx(2.0)}
+
+    def test_smaller_images_where_the_step_takes_the_time(self) -> None:
+        assert named(FAST_LOADER) == {"smaller images": pytest.approx(16 / 9)}
+        assert "The input keeps up" in verdict(FAST_LOADER)
+
+    def test_gains_under_five_percent_are_left_out(self) -> None:
+        assert named(replace(PHOTOS, fast=0.0765)) == {} and named(replace(PHOTOS, fast=0.0760))
+        assert "Nothing that onewarp can change" in said(PHOTOS)
+
+
+def test_the_report_says_who_waits_for_whom() -> None:
+    text = said(replace(PHOTOS, short_side=256, shrunk=0.25))
+    assert "The model alone could do 3,200 images/s; the training does 800." in text
+    assert "waits for data 75% of the time; 75% of the loader's is decoding" in text
+    assert "2.50x  prepare a store: onewarp prepare SOURCE STORE --short-side 256" in text
+    lines = {line.split()[0]: line for line in text.splitlines() if "█" in line}
+    assert lines["decode"].count("█") == 20 and lines["loader"].count("█") == 13 and "2 threads" in lines["loader"]
+    assert "same processors" in verdict(replace(FAST_LOADER, together=0.012))
+
+
+@pytest.mark.parametrize(("share", "text"), [(0, ""), (1, "█" * 20), (2, "█" * 20), (0.5, "█" * 10), (0.0125, "▎")])
+def test_bars(share: float, text: str) -> None:
+    assert bar(share) == text
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return class_folder(tmp_path / "photos", {"a": 6, "b": 6}, kind="JPEG", size=(80, 96))
+
+
+@pytest.fixture
+def policy_file(tmp_path: Path) -> Path:
+    ow.Policy([ow.RandomResizedCrop(32, scale=(0.8, 1.0)), ow.Rescale(1 / 255)]).to_yaml(tmp_path / "policy.yaml")
+    return tmp_path / "policy.yaml"
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return int(stop.value.code or 0)
+
+
+class TestCommand:
+    @pytest.mark.parametrize("kind", ["classes", "flat", "tar"])
+    def test_a_folder_or_tar(
+        self, kind: str, photos: Path, policy_file: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = {"classes": photos, "flat": photos / "a"}.get(kind) or tar_of(photos, photos.with_suffix(".tar"))
+        assert run("doctor", path, "--policy", policy_file, "--batch-size", 4, "--seconds", 0.05) == 0
+        out = capsys.readouterr().out
+        for part in ("read", "decode", "augment", "loader", "copy", "step", "training", "The model alone could do"):
+            assert part in out
+        assert f"{6 if kind == 'flat' else 12} samples, lenet5 on" in out
+
+    @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras, in model.save
+    def test_a_run_folder(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out = tmp_path / "run"
+        assert run("train", "digits", "--epochs", 1, "--no-compare", "--batch-size", 64, "--out", out) == 0
+        capsys.readouterr()
+        assert run("doctor", out, "--seconds", 0.05, "--threads", 1) == 0
+        text = capsys.readouterr().out
+        assert "1,150 samples, lenet5 on" in text and "batches of 64" in text and "1 thread" in text
+
+    def test_what_a_run_records_is_what_is_looked_at(self, tmp_path: Path) -> None:
+        config = {
+            "command": "onewarp train cifar10 --data 'my data' --model resnet20",
+            "data": {"name": "cifar10"},
+            "policy": {"transforms": ["HorizontalFlip"]},
+            "model": "resnet20",
+            "batch_size": 64,
+            "threads": None,
+            "backend": "torch",
+        }
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        case = of_run(tmp_path)
+        assert case.data == Path("my data") and case.model == "resnet20" and case.backend == "torch"
+        with pytest.raises(DataError, match="my data"):
+            open_samples(case)
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump({**config, "data": {"name": "mnist"}, "command": "x"}))
+        with pytest.raises(InputError, match="no data of the name 'mnist'"):
+            open_samples(of_run(tmp_path))
+
+    @pytest.mark.parametrize("text", ["", "a: 1", "[1, 2", "data: 3", "\x00"])
+    def test_a_config_of_something_else(self, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "config.yaml").write_text(text)
+        assert run("doctor", tmp_path) == 2
+        assert "not what onewarp train writes" in capsys.readouterr().err
+
+    def test_no_images(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "notes.txt").write_text("")
+        for path, message in [(tmp_path, "image"), (tmp_path / "none", "neither"), (tmp_path / "notes.txt", "neither")]:
+            assert run("doctor", path) == 2
+            assert message in capsys.readouterr().err
+
+    def test_a_damaged_file_is_named(self, photos: Path, policy_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (photos / "b" / "003.jpeg").write_bytes(b"")
+        assert run("doctor", photos, "--policy", policy_file, "--batch-size", 12, "--seconds", 0.05) == 2
+        assert "003.jpeg" in capsys.readouterr().err
+
+    def test_images_without_classes_get_two(self, photos: Path) -> None:
+        source = labelled(photos / "a")
+        assert source.num_classes == 2 and len(source) == 6 and labelled(photos).class_names == ("a", "b")
