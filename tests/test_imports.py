@@ -22,7 +22,7 @@ LAYERS = [
     ("matrices", "boxes"),
     ("transform",),
     ("transforms", "plan", "params"),
-    ("lower", "draw", "targets", "batch"),
+    ("lower", "plain", "draw", "targets", "batch"),
     ("engine",),
     ("policy_file", "arguments", "policy"),
     ("data", "picture"),

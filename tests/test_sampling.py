@@ -78,6 +78,8 @@ def test_windows_keep_reads_together_and_still_mix() -> None:
         assert len(set(inside.tolist())) == window
         half = np.unique(inside[:1000], return_counts=True)[1]
         assert len(half) == window and (abs(half - 100) < 50).all()
+    places = [np.argsort(whole[start : start + 2000]) for start in (0, 2000)]
+    assert (places[0] == places[1]).mean() < 0.01  # windows are shuffled differently
     other = sampling.at(6, np.arange(n)).rows
     assert (other == whole).mean() < 0.01
     assert set((whole[:2000] // 200).tolist()) != set((other[:2000] // 200).tolist())

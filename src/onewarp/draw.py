@@ -13,6 +13,7 @@ import numpy as np
 
 from onewarp.matrices import ZERO, Step, colour_identity, compose, compose_colour, matmul, samples_last, window
 from onewarp.params import Params, fingerprint
+from onewarp.plain import Form, plain_forms
 from onewarp.plan import ColorOp, ColorStage, EraseStage, FilterStage, MixStage, Plan, WarpStage
 from onewarp.random import Array, Slot, constant, float_dtype, integer, uniforms_of
 from onewarp.transform import Combinator
@@ -30,10 +31,16 @@ def _uniform_count(transform: Any) -> int:
 
 
 class Draw:
-    """The draws of one batch while they are turned into stage parameters: uniforms and who fires, by place."""
+    """The draws of one batch while they are turned into stage parameters: uniforms and who fires, by place.
 
-    def __init__(self, plan: Plan, seed: int, epoch: Any, ids: Any, occurrence: Any, xp: Any) -> None:
-        self.plan, self.xp = plan, xp
+    `instead` holds what takes the place of a transform for the rows that are `plain`.
+    """
+
+    def __init__(
+        self, plan: Plan, seed: int, epoch: Any, ids: Any, occurrence: Any, xp: Any, plain: Array | None = None
+    ) -> None:
+        self.plan, self.xp, self.plain = plan, xp, plain
+        self.instead: dict[int, tuple[Any, ...]] = {}
         asked, takes = _asked(plan)
         drawn = iter(uniforms_of(seed, epoch, ids, occurrence, asked, xp))
         self.u: list[Array | None] = []
@@ -52,6 +59,21 @@ class Draw:
                 chosen[index] = transform.select(u, xp)
             self.u.append(u)
             self.fires.append(fires)
+        if plain is not None:
+            for index, form in enumerate(plain_forms(plan)):
+                self._settle(index, form, plain)
+
+    def _settle(self, index: int, form: Form, plain: Array) -> None:
+        """What a place does for the rows that are `plain`."""
+        fires, xp = self.fires[index], self.xp
+        if form is None or isinstance(self.plan.transform(index), Combinator):
+            return
+        if not form:
+            self.fires[index] = _both(fires, xp.logical_not(plain), xp)
+            return
+        self.fires[index] = None if fires is None else xp.logical_or(fires, plain)
+        if form != (self.plan.transform(index),):
+            self.instead[index] = form
 
     def active(self, places: tuple[int, ...], n: int) -> Array:
         """[n] 1 where any of the transforms fires, else 0."""
@@ -84,12 +106,14 @@ def draw_arrays(
     width: Array,
     n: int,
     xp: Any = np,
+    plain: Array | None = None,
 ) -> dict[str, Array]:
     """All parameter arrays of a batch of `n` samples, by name.
 
-    height, width: [n] or [1] numbers, the sizes of the images.
+    height, width: [n] or [1] numbers, the sizes of the images. plain: [n] booleans, rows that `policy.deterministic()`
+    would show; the plan is then one of `onewarp.plain.with_plain`.
     """
-    draw = Draw(plan, seed, epoch, ids, occurrence, xp)
+    draw = Draw(plan, seed, epoch, ids, occurrence, xp, plain)
     found: dict[str, Array] = {}
     for number, stage in enumerate(plan.stages):
         arrays: dict[str, Array] = {}
@@ -139,8 +163,11 @@ def _warp(stage: WarpStage, draw: Draw, height: Array, width: Array, n: int) -> 
             matrices.append(compose(steps, n, xp))
             steps = []
             continue
-        steps.append((transform.matrix(u, height, width, xp), fires))
+        matrix = transform.matrix(u, height, width, xp)
         out_height, out_width = transform.frame(u, height, width, xp)
+        if index in draw.instead:
+            matrix, out_height, out_width = _instead(draw, index, matrix, out_height, out_width, height, width, n)
+        steps.append((matrix, fires))
         if out_height is not height:
             height = _where(fires, _number(out_height, n, xp), height, xp)
         if out_width is not width:
@@ -156,6 +183,21 @@ def _warp(stage: WarpStage, draw: Draw, height: Array, width: Array, n: int) -> 
         projective = any(plan.transform(index).projective for index in stage.places)
         arrays["reduction"] = _spread(_reduction(matrices, projective, stage.levels, height, width, xp), n, xp, "int32")
     return arrays, height, width
+
+
+def _instead(
+    draw: Draw, index: int, matrix: Array, out_height: Any, out_width: Any, height: Array, width: Array, n: int
+) -> tuple[Array, Array, Array]:
+    """(matrix, height, width) of a place, those of what stands there instead for the rows that are plain."""
+    xp, steps = draw.xp, []
+    for transform in draw.instead[index]:
+        steps.append((transform.matrix(None, height, width, xp), None))
+        height, width = (_number(side, n, xp) for side in transform.frame(None, height, width, xp))
+    return (
+        _where(draw.plain, compose(steps, n, xp), matrix, xp),
+        _where(draw.plain, height, _number(out_height, n, xp), xp),
+        _where(draw.plain, width, _number(out_width, n, xp), xp),
+    )
 
 
 def _along(parts: list[Array], xp: Any) -> Array:
@@ -284,9 +326,20 @@ def partners(draws: Array, valid: int, xp: Any = np) -> Array:
     return (own + 1.0 + integer(draws * 1.0, others, xp)) % float(max(valid, 1))
 
 
-def draw(plan: Plan, seed: int, epoch: int, ids: np.ndarray, occurrence: Any, sizes: np.ndarray) -> Params:
-    """The parameters of a batch on the host. ids: [n] integers; sizes: [n, 2] (height, width) of the images."""
+def draw(
+    plan: Plan,
+    seed: int,
+    epoch: int,
+    ids: np.ndarray,
+    occurrence: Any,
+    sizes: np.ndarray,
+    plain: np.ndarray | None = None,
+) -> Params:
+    """The parameters of a batch on the host.
+
+    ids: [n] integers; sizes: [n, 2] (height, width) of the images; plain: [n] booleans, see `draw_arrays`.
+    """
     height, width = np.array(sizes.T, np.float64)  # rows: operations are fastest on arrays of one length
-    arrays = draw_arrays(plan, seed, epoch, ids, occurrence, height, width, len(ids))
+    arrays = draw_arrays(plan, seed, epoch, ids, occurrence, height, width, len(ids), plain=plain)
     arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
     return Params(arrays, np.asarray(sizes, dtype=np.int32), fingerprint(plan))

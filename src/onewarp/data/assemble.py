@@ -78,10 +78,17 @@ class Assembler:
         return twin
 
     def __call__(
-        self, epoch: int, rows: np.ndarray, occurrence: np.ndarray, pool: Executor | None, device: bool = False
+        self,
+        epoch: int,
+        rows: np.ndarray,
+        occurrence: np.ndarray,
+        pool: Executor | None,
+        device: bool = False,
+        plain: np.ndarray | None = None,
     ) -> Sample:
         """The entries of the batch of samples `rows` [n]; occurrence [n]: how often the epoch has shown them before.
 
+        plain: booleans [n], which samples are shown as the certain part of the policy makes them; None for none.
         device: do only what makes the images one size, the stages before number `start`; the entry PARAMS then holds
         the parameter arrays of the others.
 
@@ -102,7 +109,7 @@ class Assembler:
             if self.weights is not None:
                 batch["sample_weight"] = self.weights[source.labels[rows]]
         self._check(batch, sizes, rows)
-        params = draw(self.plan, self.seed, epoch, source.ids(rows), occurrence, sizes)
+        params = draw(self.plan, self.seed, epoch, source.ids(rows), occurrence, sizes, plain)
         plan = self._head if device else self.plan
         travels = {PARAMS: travelling(params, self.start)} if device else {}
         if device and source.dense:

@@ -7,7 +7,7 @@ run is resumed by asking for the next index.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +21,7 @@ from onewarp.data.shards import Steps, checked_shard
 from onewarp.data.travel import PARAMS, READY, Route, pack
 from onewarp.engine.same import serves
 from onewarp.errors import DataError, InputError
+from onewarp.plain import with_plain
 from onewarp.spec import Spec
 
 REPLACED = 1 << 16  # occurrence numbers of samples that stand in for unreadable ones start here
@@ -28,10 +29,18 @@ REPLACED = 1 << 16  # occurrence numbers of samples that stand in for unreadable
 
 @dataclass(frozen=True)
 class Batch:
-    """The entries of a batch by role, and a line for each sample that could not be read and was replaced."""
+    """The entries of a batch by role, and what is to be known about them.
+
+    Attributes:
+        entries: arrays by role.
+        skipped: a line for each sample that could not be read and was replaced.
+        shown: how many samples of each class were shown plain and how many augmented, int64 [classes, 2]; None where
+            no sample may be shown plain and classes are not balanced.
+    """
 
     entries: Sample
     skipped: tuple[str, ...] = ()
+    shown: np.ndarray | None = None
 
 
 class Batches:
@@ -47,6 +56,14 @@ class Batches:
         window: how many blocks "windowed" shuffles into each other; 16 by default.
         shard: (index, count): this reader is number `index` of `count` that share each epoch: equally many batches for
             each, no sample twice, together one epoch up to `last_batch`. `batch_size` is that of one shard.
+        balance: "classes": the same number of samples of each class, together about as many as the source has; or
+            shares such as {"cat": 3, "dog": 1}, by class name or number, together as many as the source has. In a class
+            with images enough none is shown twice in an epoch, and other ones in the next; a scarce class shows each
+            image, and then again under other draws, no two alike.
+        samples_per_class: how many samples an epoch shows of each class: a number, or {class: number}.
+        augment_probability: with which probability a sample is augmented, rather than shown plain, as
+            `policy.deterministic()` would: a number; or {"rich": 0.2}, of classes with images enough; or by class.
+        originals: whether an image of a scarce class is shown plain the first time in an epoch; False augments it, too.
         seed: whole number in [0, 2**64) behind the order and every draw.
         last_batch: what becomes of the samples that do not fill a batch: "wrap" completes it with the first samples of
             the same epoch's order (the default when shuffling), "drop" leaves them out, "keep" hands over a short batch
@@ -79,6 +96,10 @@ class Batches:
         shuffle: bool | str = True,
         window: int | None = None,
         shard: tuple[int, int] = (0, 1),
+        balance: str | Mapping[Any, float] | None = None,
+        samples_per_class: int | Mapping[Any, int] | None = None,
+        augment_probability: float | Mapping[Any, float] | None = None,
+        originals: bool = True,
         seed: int = 0,
         last_batch: str | None = None,
         labels: str = "int",
@@ -105,13 +126,16 @@ class Batches:
             raise DataError("the source has no samples; check how it was made")
         self.source, self.policy, self.batch_size, self.seed = source, policy, int(batch_size), int(seed)
         self.shuffle, self.last_batch, self.on_error = bool(shuffle), last_batch, on_error
-        self.sampling = sampling_of(source, self.seed, shuffle, window)
+        plan = policy.plan(Spec(source.image_shape, source.dtype, source.value_range))
+        self.sampling = sampling_of(
+            source, plan, self.seed, shuffle, window, balance, samples_per_class, augment_probability, originals
+        )
+        self.plan = self._compiled = with_plain(plan) if self.sampling.plains else plan
         self.shard = checked_shard(shard)
         self.steps = Steps(len(self.sampling), self.batch_size, last_batch, *self.shard, self.sampling.spans)
         self.steps.check()
         self.placement = placement
         self.marks = False  # whether x says that it has been augmented, for a model that would do it otherwise
-        self.plan = self._compiled = policy.plan(Spec(source.image_shape, source.dtype, source.value_range))
         if labels == "one_hot" and not has_class_numbers(source):
             raise InputError('labels="one_hot" needs class numbers, one for each sample; this source has none')
         weights = None if class_weight is None else _class_weights(class_weight, source)
@@ -171,7 +195,8 @@ class Batches:
                 occurrence[slot] = REPLACED + tries[slot]
             try:
                 device = self.placement == "device"
-                return Batch(self.assemble(epoch, rows, occurrence, pool, device), tuple(skipped.values()))
+                entries = self.assemble(epoch, rows, occurrence, pool, device, chosen.plain)
+                return Batch(entries, tuple(skipped.values()), self._shown(rows, chosen.plain))
             except Unreadable as unreadable:
                 if self.on_error == "raise":
                     raise next(iter(unreadable.errors.values())) from None
@@ -179,6 +204,23 @@ class Batches:
                 for slot, error in unreadable.errors.items():
                     skipped.setdefault(slot, str(error))
                     self._unreadable.add(int(rows[slot]))
+
+    def _shown(self, rows: np.ndarray, plain: np.ndarray | None) -> np.ndarray | None:
+        """How many of `rows` are plain and how many augmented, by class (all in one where there are no classes)."""
+        if not self.sampling.counted:
+            return None
+        classes = has_class_numbers(self.source)
+        labels = self.source.labels[rows] if classes and self.source.labels is not None else np.zeros(len(rows), int)
+        shown = np.zeros((self.source.num_classes if classes and self.source.num_classes else 1, 2), np.int64)
+        np.add.at(shown, (labels, np.ones(len(rows), int) if plain is None else 1 - plain.astype(int)), 1)
+        return shown
+
+    def by_class(self, shown: np.ndarray) -> dict[str | int, tuple[int, int]]:
+        """Counts of `Batch.shown` by the name or number of the class; "all" for a source without classes."""
+        names: Sequence[str | int] = self.source.class_names or range(len(shown))
+        if not has_class_numbers(self.source):
+            names = ("all",)
+        return {name: (int(plain), int(augmented)) for name, (plain, augmented) in zip(names, shown, strict=True)}
 
     def xyw(self, entries: Sample) -> Any:
         """The entries of a batch as x, (x, y) or (x, y, sample_weight), as `outputs` says."""

@@ -30,6 +30,7 @@ from onewarp.data.travel import PARAMS, travelling
 from onewarp.draw import draw
 from onewarp.engine.run import run
 from onewarp.errors import InputError
+from onewarp.plain import with_plain
 from onewarp.plan import Plan
 from onewarp.policy import Policy
 from onewarp.spec import Spec
@@ -75,9 +76,10 @@ class FrameBatches(Batches):
         self.reuse, self.then = int(reuse), then
         self.sampling = Reused(self.sampling, self.steps, self.reuse, self.seed if self.shuffle else None)
         made = first.plan(self.plan.spec)
-        self.plan = self._compiled = following(
-            made, second.plan(Spec(made.output_shape, made.output_dtype, source.value_range))
-        )
+        after = second.plan(Spec(made.output_shape, made.output_dtype, source.value_range))
+        if self.sampling.plains:
+            made, after = with_plain(made), with_plain(after)
+        self.plan = self._compiled = following(made, after)
         generations = Generations(len(self.sampling.places), self.reuse, FrameMemory(limit, frames_dir))
         self.assemble = FrameAssembler(self.assemble, made, self.plan, generations)
 
@@ -113,7 +115,8 @@ class FrameBatches(Batches):
             chosen = self.sampling.made(number, slots)
             readable = np.array([int(row) not in self._unreadable for row in chosen.rows])
             rows, occurrence = chosen.rows[readable], chosen.occurrence[readable]
-            self.assemble.at(slots[readable]).make_ahead(generation, epoch, rows, occurrence, pool)
+            plain = None if chosen.plain is None else chosen.plain[readable]
+            self.assemble.at(slots[readable]).make_ahead(generation, epoch, rows, occurrence, pool, plain)
 
 
 class Reused(Sampling):
@@ -134,7 +137,8 @@ class Reused(Sampling):
 
     def __init__(self, first: Sampling, steps: Steps, reuse: int, seed: int | None) -> None:
         super().__init__(len(first))
-        self.first, self.reuse, self.seed, self.spans = first, reuse, seed, first.spans
+        self.first, self.reuse, self.seed = first, reuse, seed
+        self.spans, self.plains, self.counted = first.spans, first.plains, first.counted
         self.places = np.concatenate([steps.positions(step) for step in range(len(steps))])
 
     @property
@@ -185,11 +189,17 @@ class FrameAssembler(Assembler):
         return twin
 
     def __call__(
-        self, epoch: int, rows: np.ndarray, occurrence: np.ndarray, pool: Executor | None, device: bool = False
+        self,
+        epoch: int,
+        rows: np.ndarray,
+        occurrence: np.ndarray,
+        pool: Executor | None,
+        device: bool = False,
+        plain: np.ndarray | None = None,
     ) -> Sample:
         source, number = self.source, self.generations.of(epoch)
         with self.generations.open(number) as generation:
-            columns = self._frames(generation, epoch, rows, occurrence, pool)
+            columns = self._frames(generation, epoch, rows, occurrence, pool, plain)
             images = columns.pop("images")
             batch = entries_of(columns, _stacked)
             batch["images"] = _stacked(images) if device else images
@@ -199,14 +209,20 @@ class FrameAssembler(Assembler):
                     batch["sample_weight"] = self.weights[source.labels[rows]]
             batch = {role: batch[role] for role in (*source.roles, "sample_weight") if role in batch}
             sizes = np.repeat(np.array([self.plan.spec.images[:2]]), len(rows), axis=0)
-            params = draw(self.plan, self.seed, epoch, source.ids(rows), occurrence, sizes)
+            params = draw(self.plan, self.seed, epoch, source.ids(rows), occurrence, sizes, plain)
             if device:
                 return {**batch, PARAMS: travelling(params, 0)}
             options: dict[str, Any] = {"bounding_box_format": self.bounding_box_format, "num_classes": self.num_classes}
             return run(self.plan, params, batch, **options)
 
     def make_ahead(
-        self, generation: Generation, epoch: int, rows: np.ndarray, occurrence: np.ndarray, pool: Executor | None
+        self,
+        generation: Generation,
+        epoch: int,
+        rows: np.ndarray,
+        occurrence: np.ndarray,
+        pool: Executor | None,
+        plain: np.ndarray | None,
     ) -> None:
         """Make and keep frames that will be needed. What goes wrong here goes wrong again where they are needed, and
         is raised there.
@@ -216,8 +232,9 @@ class FrameAssembler(Assembler):
         missing = ~generation.has(slots, rows, occurrence)
         while missing.any():
             rows, occurrence, slots = rows[missing], occurrence[missing], slots[missing]
+            plain = None if plain is None else plain[missing]
             try:
-                made = self._maker(generation.number, rows, occurrence, pool)
+                made = self._maker(generation.number, rows, occurrence, pool, plain=plain)
             except Unreadable as unreadable:
                 missing = np.array([i not in unreadable.errors for i in range(len(rows))])
                 continue
@@ -234,6 +251,7 @@ class FrameAssembler(Assembler):
         rows: np.ndarray,
         occurrence: np.ndarray,
         pool: Executor | None,
+        plain: np.ndarray | None,
     ) -> Columns:
         """The frames of a batch, one column per entry: views of those that are kept, and new ones."""
         n, slots = len(rows), self._slots
@@ -241,7 +259,9 @@ class FrameAssembler(Assembler):
         missing, made = np.flatnonzero(~here), Columns()
         if len(missing):
             try:
-                entries = self._maker(self.generations.of(epoch), rows[missing], occurrence[missing], pool)
+                some = None if plain is None else plain[missing]
+                number = self.generations.of(epoch)
+                entries = self._maker(number, rows[missing], occurrence[missing], pool, plain=some)
             except Unreadable as unreadable:
                 raise Unreadable({int(missing[slot]): error for slot, error in unreadable.errors.items()}) from None
             made = self._columns(entries)

@@ -45,9 +45,13 @@ class Sampling:
 
     Attributes:
         spans: whether each of several shards takes a piece of its own of the epoch, because neighbours lie together.
+        plains: whether any sample may be shown plain.
+        counted: whether plain and augmented samples are to be counted by class.
     """
 
     spans: bool = False
+    plains: bool = False
+    counted: bool = False
 
     def __init__(self, size: int) -> None:
         self.size = size

@@ -48,8 +48,9 @@ class Loader(keras.utils.PyDataset):
     unless `restore` says otherwise.
 
     Args:
-        source, policy, batch_size, shuffle, window, seed, last_batch, labels, class_weight, outputs, on_error,
-            bounding_box_format, max_boxes, decode: as in `onewarp.data.batches.Batches`.
+        source, policy, batch_size, shuffle, window, balance, samples_per_class, augment_probability, originals, seed,
+            last_batch, labels, class_weight, outputs, on_error, bounding_box_format, max_boxes, decode: as in
+            `onewarp.data.batches.Batches`.
         shard: None; (index, count) of the processes that share each epoch, as there; or "auto": as the active backend
             counts its processes (`onewarp.fit.shards`). `batch_size` is that of one process.
         reuse: epochs for which augmented samples ("frames") are kept, before they are normalised or mixed, and shown
@@ -93,6 +94,10 @@ class Loader(keras.utils.PyDataset):
         shuffle: bool | str = True,
         window: int | None = None,
         shard: tuple[int, int] | str | None = None,
+        balance: str | Mapping[Any, float] | None = None,
+        samples_per_class: int | Mapping[Any, int] | None = None,
+        augment_probability: float | Mapping[Any, float] | None = None,
+        originals: bool = True,
         seed: int = 0,
         last_batch: str | None = None,
         labels: str = "int",
@@ -128,6 +133,10 @@ class Loader(keras.utils.PyDataset):
             shuffle=shuffle,
             window=window,
             shard=process_shard() if shard == "auto" else (0, 1) if shard is None else shard,
+            balance=balance,
+            samples_per_class=samples_per_class,
+            augment_probability=augment_probability,
+            originals=originals,
             seed=seed,
             last_batch=last_batch,
             labels=labels,

@@ -7,8 +7,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from onewarp.data.batches import Batch, Batches
 from onewarp.data.prefetch import prefetch_batches
@@ -30,6 +32,9 @@ class EpochStats:
         skipped: a line for each unreadable sample that was replaced.
         frames: with Loader(reuse=N), "new" for the first epoch that shows frames, "reused" for the others; else None.
         frames_made: how many frames were made in that time, for this epoch or ahead for later ones.
+        shown: (originals, augmented) by class name or number: how many samples were shown plain, as
+            `policy.deterministic()` shows them, and how many were augmented. Where the loader neither balances classes
+            nor has an `augment_probability`, empty.
     """
 
     epoch: int
@@ -40,6 +45,7 @@ class EpochStats:
     skipped: tuple[str, ...] = ()
     frames: str | None = None
     frames_made: int = 0
+    shown: Mapping[str | int, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def images_per_second(self) -> float:
@@ -109,6 +115,7 @@ class Pass:
         self._foreign = False  # requests come from another thread, ahead of the steps
         self._images = 0
         self._skipped: list[str] = []
+        self._shown: np.ndarray | None = None
         self._ready = [] if first is None else [first]
         have = len(self._ready)
         left = self.length - have
@@ -138,6 +145,8 @@ class Pass:
                     self._wait += now - max(asked, self._ended)
             self._images += len(batch.entries["images"])
             self._skipped += batch.skipped
+            if batch.shown is not None:
+                self._shown = batch.shown + (0 if self._shown is None else self._shown)
             return batch
 
     def step_ended(self, trained: int) -> None:
@@ -176,7 +185,8 @@ class Pass:
         data_wait = min(self._wait / max(seconds, 1e-9), 1.0) if known else None
         frames, made = self._batches.frames(self.epoch) or (None, 0)
         skipped = tuple(self._skipped)
-        return EpochStats(self.epoch, self.length, self._images, seconds, data_wait, skipped, frames, made)
+        shown = {} if self._shown is None else self._batches.by_class(self._shown)
+        return EpochStats(self.epoch, self.length, self._images, seconds, data_wait, skipped, frames, made, shown)
 
     def close(self) -> None:
         """End the threads and drop what was built ahead."""
