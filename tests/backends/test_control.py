@@ -14,7 +14,8 @@ from augmented_helpers import TURNS, augmented, ignore_inside_keras, on_device
 from loader_helpers import BATCH, POLICY, Recording, StopAfter, fingerprint, model, source, weights
 
 import onewarp as ow
-from onewarp.fit.control_keys import CHECKS, TEMPLATE, checked_values
+from onewarp.fit.changes import CHANGEABLE, Change
+from onewarp.fit.control_keys import CHECKS, OF_THE_LOADER, TEMPLATE, checked_values
 from onewarp.policy_file import parse_yaml
 
 pytestmark = ignore_inside_keras
@@ -116,6 +117,32 @@ def test_what_cannot_change_is_refused_and_nothing_changes() -> None:
     assert loader.policy == POLICY and "changes" not in loader.state()
     with pytest.raises(ow.InputError, match="the state changes 'colour'"):
         loader.restore({**loader.state(), "changes": {"colour": 1}})
+
+
+def test_a_change_of_the_length_waits_for_the_next_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a thing to change that is not the library's: fewer batches in an epoch."""
+
+    def shorter(batches: Any, value: int) -> Any:
+        twin = ow.Loader(source(value), POLICY, BATCH).batches
+        assert len(twin) != len(batches)
+        return twin
+
+    size = Change(of=lambda batches: len(batches.source), apply=shorter, plain=int, read=lambda batches, plain: plain)
+    monkeypatch.setitem(CHANGEABLE, "samples", size)
+    loader, said = ow.Loader(source(), POLICY, BATCH), []
+
+    def change() -> None:
+        with pytest.raises(
+            ow.InputError, match="with samples changed an epoch has 3 batches, not 6, and fit keeps"
+        ) as e:
+            loader.reconfigure(samples=12)
+        said.append(e)
+
+    model().fit(loader, epochs=2, verbose=0, callbacks=[At(0, change)])
+    assert len(said) == 1 and loader.epoch == 2
+    loader.reconfigure(samples=12)
+    assert len(loader) == 3
+    model().fit(loader, epochs=1, verbose=0)
 
 
 class Tint(ow.Brightness):
@@ -220,7 +247,8 @@ def test_a_template_is_written_that_says_nothing(tmp_path: Path) -> None:
     assert "notes" not in one.loader.state()
     said = [line[2:] for line in text.splitlines() if line.startswith("# ") and ": " in line.split("#")[1]]
     values = [checked_values(parse_yaml(line)) for line in said if line.split(":")[0] in CHECKS]
-    assert {key for value in values for key in value} == set(CHECKS)  # each key is explained, by what it may be
+    explained = {key for value in values for key in value}  # by what it may be
+    assert explained == {key for key in CHECKS if key not in OF_THE_LOADER or key in CHANGEABLE}
 
 
 def test_strength_and_policy(tmp_path: Path) -> None:
@@ -302,6 +330,8 @@ def test_examples_now_and_their_probability(tmp_path: Path) -> None:
         ("save_examples: soon", "save_examples: 'soon' must be a whole number"),
         ("strength: [0.5", "while parsing"),
         ("just words", "is not a list of 'key: value' lines"),
+        ("reuse: 4", "'reuse' of a Loader cannot change between epochs; policy can"),
+        ("samples_per_class: many", "samples_per_class: 'many' must be a whole number of at least 1"),
         ("policy: none.yaml", "none.yaml: the policy cannot be read: No such file"),
         ("policy: [Rotat]", "there is no transform 'Rotat' .did you mean 'Rotate'"),
         ("policy: [{Resize: 7}]\nstop: true", r"the new policy gives images of shape \(7, 7, 3\)"),

@@ -14,7 +14,7 @@ import yaml
 
 from onewarp.errors import InputError, OnewarpError
 from onewarp.fit.changes import own_transforms
-from onewarp.fit.control_keys import TEMPLATE, checked_values
+from onewarp.fit.control_keys import OF_THE_LOADER, TEMPLATE, checked_values
 from onewarp.fit.examples import SaveExamples
 from onewarp.fit.loader import Loader
 from onewarp.policy import Policy
@@ -146,6 +146,7 @@ class ControlFile(keras.callbacks.Callback):
         for key in ("example_probability", "save_examples"):
             if key in fresh and self.examples is None:
                 raise InputError(f"{key}: nobody writes examples; pass ControlFile(examples=SaveExamples(...))")
+        self.loader.check(**{key: fresh[key] for key in OF_THE_LOADER if key in fresh})
         if not {"policy", "strength"} & set(fresh):
             return {}
         policy = self._policy(all_of_it.get("policy"))
@@ -170,6 +171,8 @@ class ControlFile(keras.callbacks.Callback):
             self.model.optimizer.learning_rate = value
         elif key in ("policy", "strength"):
             self.loader.reconfigure(policy=steps["policy"])
+        elif key in OF_THE_LOADER:
+            self.loader.reconfigure(**{key: value})
         elif key == "example_probability" and self.examples is not None:
             self.examples.probability = value
         elif key == "save_examples" and self.examples is not None and batch is not None and value:

@@ -26,6 +26,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
+OF_THE_LOADER = ("samples_per_class", "reuse")  # what `Loader.reconfigure` takes as it stands, where it can
 CHECKS: dict[str, tuple[str, Any]] = {
     "stop": ("true or false", lambda value: isinstance(value, bool)),
     "learning_rate": ("a positive number", lambda value: _is_number(value) and value > 0),
@@ -33,6 +34,14 @@ CHECKS: dict[str, tuple[str, Any]] = {
     "policy": (
         "the name of a file, or a policy such as [HorizontalFlip, {Rotate: 10}]",
         lambda value: isinstance(value, (str, list, dict)) and bool(value),
+    ),
+    "samples_per_class": (
+        "a whole number of at least 1",
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1,
+    ),
+    "reuse": (
+        "a whole number of at least 1",
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1,
     ),
     "example_probability": ("a number in [0, 1]", lambda value: _is_number(value) and 0 <= value <= 1),
     "save_examples": (

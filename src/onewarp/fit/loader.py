@@ -325,7 +325,13 @@ class Loader(keras.utils.PyDataset):
 
     def check(self, **changes: Any) -> None:
         """Raise what `reconfigure(**changes)` would raise; nothing is changed."""
-        changed(self.batches, {**self._coming, **changes})
+        other = changed(self.batches, {**self._coming, **changes})
+        call = keras_call()
+        if call is not None and call.method == "fit" and len(other) != len(self.batches):
+            raise InputError(
+                f"with {', '.join(changes)} changed an epoch has {len(other)} batches, not {len(self.batches)}, "
+                "and fit keeps the length of its first epoch; change it between two calls of fit"
+            )
 
     def set_policy(self, policy: Any) -> None:
         """`reconfigure(policy=policy)`: another policy from the coming epoch on."""
