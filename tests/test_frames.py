@@ -417,7 +417,7 @@ class TestArguments:
             kept_or_not(reuse, None, "4GB", None)(arrays(), PLAIN, 4)
 
     def test_no_reuse(self) -> None:
-        assert kept_or_not(1, None, "4GB", None) is Batches
+        assert type(kept_or_not(1, None, "4GB", None)(arrays(), PLAIN, 4)) is Batches
         with pytest.raises(InputError, match="pass reuse=N"):
             kept_or_not(1, PLAIN, "4GB", None)
 

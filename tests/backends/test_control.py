@@ -400,6 +400,30 @@ def test_a_resumed_run_repeats_the_changes(file_there: bool, tmp_path: Path) -> 
     }
 
 
+@pytest.mark.parametrize("stop", [False, True])
+def test_samples_per_class_and_reuse_change_in_mid_run(stop: bool, tmp_path: Path) -> None:
+    """Longer epochs need another fit, which resume_fit begins by itself; a run that is resumed has them, too."""
+    one = Control(tmp_path)
+    one.loader = Recording(source(), POLICY, BATCH, balance="classes", samples_per_class=4)
+    one.control = ow.ControlFile(one.path, one.loader, examples=one.examples)
+    before = len(one.loader)
+    text = "samples_per_class: 8\nreuse: 2\n"
+    breaks = [StopAfter(1, epoch=2)] if stop else []
+    callbacks = [At(0, one.write(text)), *breaks, one.control]
+    options: dict[str, Any] = {"epochs": 4, "verbose": 0}
+    found = ow.resume_fit(one.model, one.loader, tmp_path / "b.npz", callbacks=callbacks, **options)
+    assert len(one.loader) > before or one.loader.start
+    loader = one.loader
+    if stop:
+        assert len(found.epoch) == 2
+        loader = Recording(source(), POLICY, BATCH, balance="classes", samples_per_class=4)
+        found = ow.resume_fit(one.model, loader, tmp_path / "b.npz", **options)
+    assert found.epoch == [0, 1, 2, 3] and loader.reuse == 2
+    changed = {"balance": "classes", "samples_per_class": 8, "reuse": 2}
+    assert loader.passes[-1] == expected(POLICY, 3, **changed)
+    assert loader.passes[-2] == expected(POLICY, 2, start=1 if stop else 0, **changed)
+
+
 def test_bad_arguments_are_refused(tmp_path: Path) -> None:
     loader = ow.Loader(source(), POLICY, BATCH)
     with pytest.raises(ow.InputError, match="pass the Loader"):

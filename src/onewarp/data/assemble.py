@@ -7,7 +7,6 @@ pixels are in the cache.
 
 from __future__ import annotations
 
-import copy
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -69,13 +68,6 @@ class Assembler:
         # Images of one size need nothing from the host; others get it from the first warp.
         self.start = 0 if None not in source.image_shape[:2] else cut(plan)
         self._head = head(plan, self.start)
-
-    def under(self, plan: Plan) -> Assembler:
-        """The same rows under another plan."""
-        twin = copy.copy(self)
-        twin.plan, twin.start = plan, 0 if None not in self.source.image_shape[:2] else cut(plan)
-        twin._head = head(plan, twin.start)
-        return twin
 
     def __call__(
         self,

@@ -7,6 +7,7 @@ run is resumed by asking for the next index.
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -87,6 +88,8 @@ class Batches:
         PolicyError: a policy that cannot run on this source.
     """
 
+    policy: Any
+
     def __init__(
         self,
         source: Source,
@@ -111,6 +114,8 @@ class Batches:
         decode: str = "exact",
         placement: str = "host",
     ) -> None:
+        given = locals()
+        self.options: dict[str, Any] = {name: given[name] for name in _OPTIONS}  # for `onewarp.data.frames.remade`
         if last_batch is None:
             last_batch = "wrap" if shuffle else "keep"
         _known("last_batch", last_batch, ("wrap", "drop", "keep"))
@@ -234,6 +239,20 @@ class Batches:
         return parts if len(parts) > 1 else parts[0]
 
     @property
+    def key(self) -> dict[str, int | str]:
+        """What must not change between saving a run's state and going on; the number of shards may, where it changes no
+        step.
+        """
+        steps = self.steps
+        cut = f", {steps.count} shards" if steps.count > 1 and (steps.spans or steps.last_batch == "keep") else ""
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size * steps.count,  # of a step of all shards
+            "samples": len(self.source),
+            "order": self.sampling.key + cut,
+        }
+
+    @property
     def route(self) -> Route:
         """What is left for the device to do with a batch."""
         return Route(
@@ -253,14 +272,16 @@ class Batches:
         twin.placement = placement
         return twin
 
-    def with_policy(self, policy: Any) -> Batches:
-        """The same samples under another policy. Where the device's step can stay as it is, their `route` does."""
-        twin = copy.copy(self)
-        twin.policy, twin.plan = policy, policy.plan(self.plan.spec)
-        twin.assemble = self.assemble.under(twin.plan)
-        if not serves(self._compiled, twin.plan):
-            twin._compiled = twin.plan
-        return twin
+    def take_over(self, former: Batches) -> None:
+        """Keep what `former` batches of the same source know: unreadable samples, and the step compiled for them."""
+        self._unreadable, self.marks = former._unreadable, former.marks
+        if serves(former._compiled, self.plan):
+            self._compiled = former._compiled
+
+
+_OPTIONS = tuple(
+    name for name in inspect.signature(Batches).parameters if name not in ("source", "policy", "batch_size")
+)
 
 
 def has_class_numbers(source: Source) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from concurrent.futures import Executor
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -308,8 +307,35 @@ def kept_or_not(
     reuse: int, then: Policy | None, frames_memory: int | str, frames_dir: str | Path | None
 ) -> Callable[..., Batches]:
     """What makes the batches of a Loader with these arguments: `Batches`, or `FrameBatches` that reuse frames."""
-    if isinstance(reuse, (int, np.integer)) and not isinstance(reuse, bool) and reuse == 1:
-        if then is not None:
-            raise InputError("then= runs on frames that are reused; pass reuse=N, too, or put it into the policy")
-        return Batches
-    return partial(FrameBatches, reuse=reuse, then=then, frames_memory=frames_memory, frames_dir=frames_dir)
+    settings: dict[str, Any] = {"reuse": reuse, "then": then, "frames_memory": frames_memory, "frames_dir": frames_dir}
+    kept = not isinstance(reuse, (int, np.integer)) or isinstance(reuse, bool) or reuse != 1
+    if not kept and then is not None:
+        raise InputError("then= runs on frames that are reused; pass reuse=N, too, or put it into the policy")
+
+    def make(source: Any, policy: Policy, batch_size: int, **options: Any) -> Batches:
+        if kept:
+            batches: Batches = FrameBatches(source, policy, batch_size, **settings, **options)
+        else:
+            batches = Batches(source, policy, batch_size, **options)
+        batches.options.update(settings)
+        return batches
+
+    return make
+
+
+def remade(batches: Batches, policy: Policy | None = None, keep: bool = True, **changes: Any) -> Batches:
+    """Batches of the same source with another policy or other arguments, `reuse` among them.
+
+    keep: whether frames are kept where they are reused; else each batch makes its own.
+
+    Raises:
+        InputError, PolicyError: as `Batches` and `FrameBatches`.
+    """
+    options: dict[str, Any] = {"reuse": 1, "then": None, "frames_memory": "4GB", "frames_dir": None}
+    options |= {**batches.options, "placement": batches.placement, **changes}
+    settings: list[Any] = [options.pop(name) for name in ("reuse", "then", "frames_memory", "frames_dir")]
+    other = kept_or_not(*settings)(batches.source, policy or batches.policy, batches.batch_size, **options)
+    other.take_over(batches)
+    if isinstance(other, FrameBatches) and not keep:
+        other.assemble.generations = Generations(0, other.reuse, FrameMemory(0, None))
+    return other

@@ -189,7 +189,8 @@ def resume_fit(
     Without a backup file the run starts. With one, model and loader are put to where they were, and there are up to two
     `fit` calls: the rest of the epoch that was under way, then the rest of the run, with `initial_epoch` of `fit` set
     so that callbacks and schedules that go by the epoch are right. The remaining batches are those of the undisturbed
-    run, byte for byte. Where the backend computes the same twice, weights and history are, too.
+    run, byte for byte. Where the backend computes the same twice, weights and history are, too. A `ControlFile` that
+    changes how many batches an epoch has (`samples_per_class`) makes another `fit` follow at the end of the epoch.
 
     Args:
         model: compiled as it was; also an `AugmentedModel`.
@@ -221,22 +222,19 @@ def resume_fit(
         epoch = found.epoch
         if options.get("verbose", "auto") not in (0, "0"):
             print(f"{backup.path}: going on in epoch {epoch + 1}, {found.state['batch']} of its batches are done")
-    ends = [epoch + 1] if found is not None and found.under_way else []
-    for number, end in enumerate([*ends, epochs]):
-        if epoch < end:
-            if number:
+    given = {"callbacks": [*before, backup], "validation_data": validation_data, **options}
+    loader.refits, again = True, False
+    try:
+        while epoch < epochs:
+            if again:
                 backup.next_fit()
-            model.fit(
-                loader,
-                initial_epoch=epoch,
-                epochs=end,
-                callbacks=[*before, backup],
-                validation_data=validation_data,
-                **options,
-            )
-            epoch = end
-            if model.stop_training:
+            begun, again, loader.refit = loader.epoch, True, False
+            model.fit(loader, initial_epoch=epoch, epochs=epoch + 1 if loader.start else epochs, **given)
+            epoch += loader.epoch - begun
+            if model.stop_training and not loader.refit:
                 break
+    finally:
+        loader.refits = loader.refit = False
     return _history(model, backup.rows)
 
 

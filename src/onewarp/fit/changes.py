@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onewarp.data.batches import Batches
+from onewarp.data.frames import remade
 from onewarp.errors import InputError, PolicyError
 from onewarp.policy import Policy
 from onewarp.transform import Combinator, Transform
@@ -38,9 +39,7 @@ class Change:
 def _with_policy(batches: Batches, policy: Any) -> Batches:
     if not isinstance(policy, Policy):
         raise InputError(f"policy={policy!r} is not a Policy; pass one such as Policy([HorizontalFlip()])")
-    if getattr(batches, "reuse", 1) > 1:
-        raise InputError("the policy of a Loader with reuse cannot change while its frames are kept; use reuse=1")
-    other = batches.with_policy(policy)
+    other = remade(batches, policy=policy)
     for name, mine, its in (
         ("images of shape", batches.plan.output_shape, other.plan.output_shape),
         ("images of type", batches.plan.output_dtype, other.plan.output_dtype),
@@ -71,6 +70,16 @@ def own_transforms(policy: Policy) -> list[type[Transform]]:
     return [cls for cls in dict.fromkeys(classes(policy)) if known.get(cls.__name__) is not cls]
 
 
+def _argument(name: str) -> Change:
+    """The change of an argument of the Loader that JSON can keep as it is."""
+    return Change(
+        of=lambda batches: batches.options.get(name),
+        apply=lambda batches, value: remade(batches, **{name: value}),
+        plain=lambda value: value,
+        read=lambda batches, plain: plain,
+    )
+
+
 CHANGEABLE: dict[str, Change] = {
     "policy": Change(
         of=lambda batches: batches.policy,
@@ -78,6 +87,8 @@ CHANGEABLE: dict[str, Change] = {
         plain=lambda policy: policy.to_dict(),
         read=lambda batches, plain: Policy.from_dict(plain, own_transforms(batches.policy)),
     ),
+    "samples_per_class": _argument("samples_per_class"),
+    "reuse": _argument("reuse"),
 }
 
 

@@ -124,14 +124,20 @@ class ControlFile(keras.callbacks.Callback):
                 stacklevel=2,
             )
             said["stop"] = True
+        if begin and set(OF_THE_LOADER) & set(fresh):  # fit has asked for the epoch's length: at its end
+            fresh = {key: value for key, value in fresh.items() if key not in OF_THE_LOADER}
+            self._seen = None
         if begin and "save_examples" in fresh:
             said["save_examples"] = fresh.pop("save_examples")
+        length = len(self.loader.batches)
         for key, value in fresh.items():
             self._do(key, value, steps, batch)
             self._write({"key": key, "from": said.get(key), "to": value})
             said[key] = value
         if said != self._said():
             self.loader.notes[NOTE] = said
+        if len(self.loader.batches) != length and not self.model.stop_training:
+            self.model.stop_training = self.loader.refit = True  # another fit, of the new length, follows
 
     def _checked(self, fresh: Mapping[str, Any], all_of_it: Mapping[str, Any]) -> dict[str, Any]:
         """What is to be done that may fail, done in advance as far as it can be; raises for what cannot be."""

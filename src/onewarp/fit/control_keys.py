@@ -17,6 +17,8 @@ TEMPLATE = """\
 # learning_rate: 0.0003      # of the optimizer, from the next epoch on
 # strength: 0.5              # of the policy, 0 (nothing random) to 1 (as declared); see Policy.strength
 # policy: policy.yaml        # another policy: a file, or the policy itself, with images of the same shape and type
+# samples_per_class: 500     # of a Loader with balance= or samples_per_class=; epochs change their length: resume_fit
+# reuse: 5                   # epochs for which an augmented sample is shown
 # example_probability: 0.01  # of each sample to be written by SaveExamples
 # save_examples: 1           # write the batch at hand; another number writes once more
 """

@@ -12,6 +12,7 @@ import numpy as np
 from onewarp.boxes import to_corners
 from onewarp.data.base import Sample
 from onewarp.data.batches import Batches
+from onewarp.data.frames import remade
 from onewarp.errors import InputError
 from onewarp.fit.loader import Loader
 from onewarp.picture import render, write_png
@@ -111,7 +112,7 @@ class SaveExamples(keras.callbacks.Callback):
         """The loader's batches as they can be looked at, made on the host."""
         batches = self.loader.batches
         if self._looked is None or self._looked[0] is not batches:
-            self._looked = batches, batches.placed("host").with_policy(shown(batches.policy))
+            self._looked = batches, _looked_at(batches)
         return self._looked[1]
 
     def _label(self, sample: Sample) -> str:
@@ -135,6 +136,13 @@ class SaveExamples(keras.callbacks.Callback):
         )
         for path in found[: -self.n_files]:
             path.unlink(missing_ok=True)
+
+
+def _looked_at(batches: Batches) -> Batches:
+    """The batches made on the host, with pixels that can be looked at; frames of a loader with reuse are not kept."""
+    then = batches.options.get("then")
+    policies = {"policy": shown(batches.policy), "then": None if then is None else shown(then)}
+    return remade(batches.placed("host"), keep=False, **policies)
 
 
 def _sample(entries: Sample, row: int, box_format: str) -> Sample:

@@ -79,6 +79,8 @@ class Loader(keras.utils.PyDataset):
         history: an `EpochStats` for each complete pass.
         declared: the policy that it was made with; `policy` is the one in effect, see `reconfigure`.
         notes: what callbacks want to be kept with the state, as plain values by name.
+        refits: whether who trains begins another `fit` where a change makes epochs longer or shorter (`resume_fit`).
+        refit: whether the training was stopped for that.
 
     Raises:
         InputError, PolicyError: arguments that cannot be, or a policy that cannot run on this source.
@@ -164,6 +166,7 @@ class Loader(keras.utils.PyDataset):
         self._user_on_epoch_end = on_epoch_end
         self.declared = policy
         self.notes: dict[str, Any] = {}
+        self.refits = self.refit = False
         self._changes: dict[str, Any] = {}  # in effect, by name
         self._first: dict[str, Any] = {}  # what it was before
         self._coming: dict[str, Any] = {}  # from the coming epoch on
@@ -327,10 +330,10 @@ class Loader(keras.utils.PyDataset):
         """Raise what `reconfigure(**changes)` would raise; nothing is changed."""
         other = changed(self.batches, {**self._coming, **changes})
         call = keras_call()
-        if call is not None and call.method == "fit" and len(other) != len(self.batches):
+        if call is not None and call.method == "fit" and len(other) != len(self.batches) and not self.refits:
             raise InputError(
                 f"with {', '.join(changes)} changed an epoch has {len(other)} batches, not {len(self.batches)}, "
-                "and fit keeps the length of its first epoch; change it between two calls of fit"
+                "and fit keeps the length of its first epoch; train with resume_fit, or change it between calls of fit"
             )
 
     def set_policy(self, policy: Any) -> None:
@@ -354,8 +357,9 @@ class Loader(keras.utils.PyDataset):
                     "add PipelineMonitor() as the first of fit's callbacks"
                 )
             epoch, index = at.epoch, at.start + at.trained
-        changes, coming = self._changes, self._coming
-        if index >= len(self.batches):
+        changes, coming, batches = self._changes, self._coming, self.batches
+        if index >= len(batches):
+            batches = changed(batches, coming)
             epoch, index, changes, coming = epoch + 1, 0, {**changes, **coming}, {}
         chosen = {"placement": self.placement} if self._chosen else {}
         extra: dict[str, Any] = {
@@ -363,10 +367,8 @@ class Loader(keras.utils.PyDataset):
             "coming": as_plain(coming),
             "notes": copy.deepcopy(self.notes),
         }
-        if self.reuse > 1:
-            extra["reuse"] = self.reuse
         kept = {name: values for name, values in extra.items() if values}
-        return {"epoch": epoch, "batch": index, **self._key(), **chosen, **kept}
+        return {"epoch": epoch, "batch": index, **batches.key, **chosen, **kept}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on where `state()` was taken: the next pass is the rest of that epoch.
@@ -377,11 +379,12 @@ class Loader(keras.utils.PyDataset):
             InputError: no state, or one of a loader with another seed, batch size, number of samples, or reuse.
         """
         extra = ("placement", "changes", "coming", "notes")
-        numbers = {"reuse": 1, **{name: value for name, value in state.items() if name not in extra}}
-        epoch, batch = checked_state(numbers, {**self._key(), "reuse": self.reuse}, len(self.batches))
+        numbers = {name: value for name, value in state.items() if name not in extra}
         first = changed(self.batches, self._first)
         changes, coming = (from_plain(first, state.get(name, {})) for name in ("changes", "coming"))
-        changed(first, {**changes, **coming})
+        then = changed(first, changes)
+        changed(then, coming)
+        epoch, batch = checked_state(numbers, then.key, len(then))
         self._drop()
         self.batches, self._changes, self._coming = first, {}, changes
         self._take_up()
@@ -411,17 +414,6 @@ class Loader(keras.utils.PyDataset):
 
     def _stream(self) -> Stream:
         return Stream(self.batches, self.epoch, self._start, self.threads, self.prefetch)
-
-    def _key(self) -> dict[str, int | str]:
-        """What must not change between state() and restore(); the number of shards may, where it changes no step."""
-        batches, steps = self.batches, self.batches.steps
-        cut = f", {steps.count} shards" if steps.count > 1 and (steps.spans or steps.last_batch == "keep") else ""
-        return {
-            "seed": batches.seed,
-            "batch_size": batches.batch_size * steps.count,  # of a step of all shards
-            "samples": len(batches.source),
-            "order": batches.sampling.key + cut,
-        }
 
     def _begin(self, fresh: bool = False, steps: int | None = None) -> Pass:
         """Start a pass over what is left of the coming epoch."""
