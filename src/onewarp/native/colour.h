@@ -1,7 +1,7 @@
 // Colour ops on a span of raw values, planar, and the frame statistics that some of them need.
 #pragma once
 
-#include "types.h"
+#include "simd.h"
 
 namespace onewarp {
 namespace {
@@ -69,32 +69,40 @@ void colour_table(const ColourStep<Real>& step, const Range<Real>& range, int ch
 template <class Real> inline Real most_of(Real a, Real b) { return a > b ? a : b; }
 template <class Real> inline Real least_of(Real a, Real b) { return a < b ? a : b; }
 
-// One channel of a fully known hue: how much of the chroma it lacks, by its distance k in [0, 6) around the circle.
-template <class Real> inline Real lacking(Real k) {
-  return most_of(least_of(least_of(k, 4 - k), (Real)1), (Real)0);
+// torchvision's shift of the hue, h = (h + turn) mod 6 in sixths of a turn, on vectors of raw values above the low end. A
+// channel lacks that part of the chroma which its distance to the hue tells; so HSV itself is not needed.
+template <class V, class Real> ONEWARP_INLINE void turn_hue(Real turn, V& r, V& g, V& b) {
+  const V zero{}, one = zero + (Real)1, six = zero + (Real)6;
+  const V most = larger(r, larger(g, b)), chroma = most - smaller(r, smaller(g, b));
+  const V from_red = g - b, from_green = b - r, from_blue = r - g;
+  V difference = most == g ? from_green : from_blue;
+  difference = most == r ? from_red : difference;
+  V start = most == g ? zero + (turn + 2) : zero + (turn + 4);
+  start = most == r ? zero + turn : start;
+  V hue = start + difference / larger(chroma, zero + (Real)1e-30);  // [turn - 1, turn + 5]; without chroma any will do
+  hue = hue >= six ? hue - six : hue;
+  r = most - chroma * smaller(larger((Real)2 - magnitude(hue - (Real)3), zero), one);
+  g = most - chroma * smaller(larger(magnitude(hue - (Real)2) - (Real)1, zero), one);
+  b = most - chroma * smaller(larger(magnitude(hue - (Real)4) - (Real)1, zero), one);
 }
 
-// torchvision's shift of the hue: to HSV, h = (h + shift) mod 1, back. Channels past the third are only saturated.
+// Channels past the third are only saturated.
 template <class Real>
 void colour_hue(const ColourStep<Real>& step, const Range<Real>& range, int channels, int n, Real* values, int stride) {
-  const Real low = range.low, high = range.high, extent = high - low, per = 1 / extent, turn = 6 * step.shift;
-  Real *__restrict red = values, *__restrict green = values + stride, *__restrict blue = values + 2 * stride;
-  for (int j = 0; j < n; ++j) {
-    const Real r = (saturate(red[j], low, high) - low) * per, g = (saturate(green[j], low, high) - low) * per,
-               b = (saturate(blue[j], low, high) - low) * per;
-    const Real most = most_of(r, most_of(g, b)), chroma = most - least_of(r, least_of(g, b));
-    const Real by = 1 / (chroma > 0 ? chroma : 1);
-    Real sixth = most == r ? (g - b) * by : most == g ? 2 + (b - r) * by : 4 + (r - g) * by;  // [-1, 5]
-    sixth += turn;
-    sixth += sixth < 0 ? (Real)6 : 0;
-    sixth -= sixth >= 6 ? (Real)6 : 0;
-    const Real kr = sixth + 5, kg = sixth + 3, kb = sixth + 1;
-    red[j] = low + extent * saturate(most - chroma * lacking(kr - (kr >= 6 ? (Real)6 : 0)), (Real)0, (Real)1);
-    green[j] = low + extent * saturate(most - chroma * lacking(kg - (kg >= 6 ? (Real)6 : 0)), (Real)0, (Real)1);
-    blue[j] = low + extent * saturate(most - chroma * lacking(kb - (kb >= 6 ? (Real)6 : 0)), (Real)0, (Real)1);
+  typedef Real V __attribute__((vector_size(kVector)));
+  constexpr int lanes = kVector / (int)sizeof(Real);
+  const Real sixths = 6 * step.shift, turn = sixths < 1 ? sixths + 6 : sixths;  // [1, 7): a hue then lies in [0, 12)
+  const V low = V{} + range.low, high = V{} + range.high;
+  for (int j = 0; j < n; j += lanes) {
+    V colour[3];
+#pragma GCC unroll 3
+    for (int c = 0; c < 3; ++c) colour[c] = smaller(larger(load_vector<V>(values + c * stride + j), low), high) - low;
+    turn_hue(turn, colour[0], colour[1], colour[2]);
+#pragma GCC unroll 3
+    for (int c = 0; c < 3; ++c) store_vector(values + c * stride + j, low + colour[c]);
   }
   for (int c = 3; c < channels; ++c)
-    for (int j = 0; j < n; ++j) values[c * stride + j] = saturate(values[c * stride + j], low, high);
+    for (int j = 0; j < n; ++j) values[c * stride + j] = saturate(values[c * stride + j], range.low, range.high);
 }
 
 // Values were quantised when the statistics were taken. The division keeps exact halves exact.

@@ -72,6 +72,25 @@ ONEWARP_INLINE Floats clamp(Floats v, Floats low, Floats high) {
   return v < high ? v : high;
 }
 
+// The larger and the smaller of two, the second where one is NaN. What the compiler makes of a comparison with zero takes two
+// instructions.
+template <class V> ONEWARP_INLINE V larger(V a, V b) { return a > b ? a : b; }
+template <class V> ONEWARP_INLINE V smaller(V a, V b) { return a < b ? a : b; }
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+ONEWARP_INLINE Floats larger(Floats a, Floats b) { return (Floats)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b); }
+ONEWARP_INLINE Floats smaller(Floats a, Floats b) { return (Floats)_mm512_maskz_min_ps(0xffff, (__m512)a, (__m512)b); }
+#elif defined(__AVX2__)
+ONEWARP_INLINE Floats larger(Floats a, Floats b) { return (Floats)_mm256_max_ps((__m256)a, (__m256)b); }
+ONEWARP_INLINE Floats smaller(Floats a, Floats b) { return (Floats)_mm256_min_ps((__m256)a, (__m256)b); }
+#elif defined(__SSE2__)
+ONEWARP_INLINE Floats larger(Floats a, Floats b) { return (Floats)_mm_max_ps((__m128)a, (__m128)b); }
+ONEWARP_INLINE Floats smaller(Floats a, Floats b) { return (Floats)_mm_min_ps((__m128)a, (__m128)b); }
+#endif
+
+// Without the sign.
+ONEWARP_INLINE Floats magnitude(Floats v) { return (Floats)((Uints)v & 0x7fffffffu); }
+ONEWARP_INLINE Doubles magnitude(Doubles v) { return (Doubles)((Longs)v & 0x7fffffffffffffffu); }
+
 // Compile-time lane numbers for shuffles.
 template <int... I> struct Seq {};
 template <int N, int... I> struct MakeSeq : MakeSeq<N - 1, N - 1, I...> {};
