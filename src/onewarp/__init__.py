@@ -126,9 +126,6 @@ if TYPE_CHECKING:
     from onewarp.errors import (
         PolicyError as PolicyError,
     )
-    from onewarp.interop.albumentations import (
-        Albumentations as Albumentations,
-    )
     from onewarp.fit.callbacks import (
         PipelineMonitor as PipelineMonitor,
     )
@@ -143,6 +140,9 @@ if TYPE_CHECKING:
     )
     from onewarp.fit.model import (
         AugmentedModel as AugmentedModel,
+    )
+    from onewarp.interop.albumentations import (
+        Albumentations as Albumentations,
     )
     from onewarp.params import (
         Params as Params,
