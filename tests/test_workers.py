@@ -22,6 +22,7 @@ from data_helpers import check_source, class_folder, same
 from onewarp.data import workers
 from onewarp.data.batches import Batches
 from onewarp.data.prefetch import prefetch_batches
+from onewarp.data.store.storing import storing
 from onewarp.errors import DataError, InputError
 
 POLICY = ow.Policy([ow.RandomResizedCrop(8), ow.HorizontalFlip(), ow.Rescale(1 / 255)])
@@ -152,6 +153,17 @@ def test_sizes_and_damage(tmp_path: Path) -> None:
     assert "002.png" in batches.build(0, 0).skipped[0]
     with pytest.raises(InputError, match=r"map\(3\)"):
         source().map(3)  # type: ignore[arg-type]
+
+
+def test_what_would_freeze_a_random_function_is_refused(tmp_path: Path) -> None:
+    mapped = source().map(functions.noise, random=True)
+    with pytest.raises(
+        InputError, match=r"in_memory\(\) would keep one result of noise for good.*random=True\) behind"
+    ):
+        mapped.in_memory()
+    with pytest.raises(InputError, match="a store would keep one result of noise"):
+        storing(mapped.subset([1, 2, 3]), tmp_path / "store")
+    assert source().map(functions.invert).in_memory().dense
 
 
 # --- processes ------------------------------------------------------------------------------------------------------

@@ -299,6 +299,15 @@ def test_a_policy_left_to_the_device_cannot_be_exported() -> None:
         exported(Loader(source(), POLICY, BATCH, placement="device"))
 
 
+def test_frames_stay_in_one_process() -> None:
+    loader, other = (Loader(source(), POLICY, BATCH, reuse=2) for _ in range(2))
+    dataset = exported(loader)
+    if BACKEND != "tensorflow":
+        with pytest.raises(InputError, match="reuse= keeps frames in one process"):
+            pickle.dumps(dataset)
+    assert_epochs(dataset if BACKEND != "jax" else (dataset[i] for i in range(6)), other, 1)
+
+
 def test_a_missing_library_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     library = {"grain": "grain", "torch": "torch", "tf": "tensorflow"}[NAMES[BACKEND]]
     monkeypatch.setitem(sys.modules, library, None)

@@ -131,6 +131,14 @@ def test_bad_arguments() -> None:
         Loader(source().map(lambda sample: sample), POLICY, BATCH, processes=2)
 
 
+def test_what_stays_in_one_process(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="processes=2: reuse keeps frames in one process"):
+        Loader(source(), POLICY, BATCH, processes=2, reuse=3)
+    files = folder(tmp_path, 6)
+    with pytest.raises(InputError, match="processes=2: a store is written in one process; .*prepare a store"):
+        Loader(files, POLICY, BATCH, processes=2, store=tmp_path / "store")
+
+
 SCRIPT = """
 import sys, threading, time
 sys.path[:0] = {path}

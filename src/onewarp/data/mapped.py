@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ class MapSource(Source):
         self.source, self.function, self.random = source, function, random
         self.labels, self.class_names = source.labels, source.class_names
         self.dtype, self.value_range = source.dtype, source.value_range
-        self.roles, self.outputs = source.roles, source.outputs
+        self.roles, self.outputs, self.blocks = source.roles, source.outputs, source.blocks
         size = source.image_shape[:2] if image_size == "same" else image_size or (None, None)
         self.image_shape = (size[0], size[1], source.image_shape[2])
 
@@ -57,6 +57,21 @@ class MapSource(Source):
         sample = int(self.source.ids(np.array([index]))[0]) & 0xFFFFFFFFFFFFFFFF
         counter = np.array([0, epoch, sample, occurrence], np.uint64)
         return np.random.Generator(np.random.Philox(key=np.array([seed, _KEY], np.uint64), counter=counter))
+
+    def stamps(self) -> Iterator[bytes]:
+        self._refuse_to_freeze("a store")
+        return super().stamps()
+
+    def in_memory(self, threads: int | None = None, progress: Any = None) -> Source:
+        self._refuse_to_freeze("in_memory()")
+        return super().in_memory(threads, progress)
+
+    def _refuse_to_freeze(self, who: str) -> None:
+        if self.random:
+            raise InputError(
+                f"{who} would keep one result of {called(self.function)} for good, though it is random; put "
+                "map(..., random=True) behind it"
+            )
 
     def name(self, index: int) -> str:
         return self.source.name(index)

@@ -31,6 +31,13 @@ class Stream:
         self.batches, self.epoch, self.start = batches, epoch, start
         self.threads, self.prefetch = threads, prefetch
 
+    def __getstate__(self) -> dict[str, Any]:
+        if getattr(self.batches, "reuse", 1) > 1:
+            raise InputError(
+                "reuse= keeps frames in one process; read the loader without worker processes, or without reuse"
+            )
+        return self.__dict__
+
     @property
     def length(self) -> int:
         """Batches of a full epoch."""

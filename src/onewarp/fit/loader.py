@@ -158,6 +158,11 @@ class Loader(keras.utils.PyDataset):
         self.processes = processes
         self._workers: WorkerPool | None = None
         if processes is not None:
+            if self.reuse > 1 or not getattr(self.source, "complete", True):
+                what = "reuse keeps frames" if self.reuse > 1 else "a store is written"
+                raise InputError(
+                    f"processes={processes}: {what} in one process; leave processes out, or prepare a store"
+                )
             check_picklable(self.batches, processes)
         self.placement = placement
         self.epoch = 0
