@@ -279,3 +279,19 @@ def test_under_a_loader(tmp_path: Path) -> None:
     later = ow.Loader(source, POLICY, 4, seed=3, outputs=("images", "labels"), store=tmp_path / "store")
     later.restore(state)
     same(np.asarray(next(iter(later))[0]), np.asarray(next(iter(plain))[0]))
+
+
+def test_the_folder_of_the_process_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = data.FileSource(photos(tmp_path / "photos", 6))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    stored = storing(source, "store")
+    stored.lazy(0)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    batches_of(stored)
+    stored.wait()
+    assert stored.complete and not list((tmp_path / "elsewhere").iterdir())
+    monkeypatch.chdir(tmp_path)
+    opened = data.StoreSource("store")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    same(opened[1], stored[1])

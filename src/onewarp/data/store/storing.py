@@ -185,7 +185,7 @@ class StoringSource(Source):
             finish(self._job)
             self._store, self._journal = StoreSource(self._job.folder), None
             journal.remove()
-        except OnewarpError as error:
+        except (OnewarpError, OSError) as error:
             warnings.warn(f"the store is not written: {error}; training goes on without it", stacklevel=2)
 
 
