@@ -2,6 +2,7 @@
 
 python -m benchmarks.store make FOLDER [--entries 1000000]     # a store of tiny images, once
 python -m benchmarks.store open FOLDER                         # seconds until the first batch, in a fresh process
+python -m benchmarks.store billion FOLDER                      # opening an index of 10^9 rows, without images
 python -m benchmarks.store rates [--data PHOTOS] [--threads 2] # images/s and bytes: files, JPEG store, raw store
 """
 
@@ -59,6 +60,29 @@ def opened(folder: Path) -> None:
         )
 
 
+def billion(folder: Path, entries: int = 10**9, shard_samples: int = 2200) -> None:
+    """Opening cost alone: the rows of the index are a hole in a file, its checksums those of the part that is read."""
+    import zlib
+
+    import onewarp as ow
+    from onewarp.data.store import layout, prepare
+
+    prepare(ow.ArraySource(np.zeros((2, 8, 8, 3), np.uint8), np.arange(2)), folder)
+    store = ow.StoreSource(folder)
+    about = {**store.about, "samples": entries, "shard_samples": shard_samples}
+    table, rows = bytes(layout.table_size(about)), entries * layout.row_dtype(about).itemsize
+    about = {**about, "table_crc": zlib.crc32(table)}
+    with open(folder / layout.index_name(about), "r+b") as file:
+        file.truncate(0)
+        file.truncate(len(table) + rows)
+    (folder / layout.MANIFEST).write_bytes(layout.to_json(about))
+    start = time.perf_counter()
+    source = ow.StoreSource(folder)
+    seconds = time.perf_counter() - start
+    size = (len(table) + rows) / 1e9
+    print(f"{len(source):,} entries in {layout.shard_count(about):,} shards, index {size:.1f} GB: open {seconds:.3f} s")
+
+
 def rates(photos: Path, threads: int) -> None:
     import onewarp as ow
     from benchmarks.photos import jpeg_files
@@ -104,7 +128,7 @@ def rates(photos: Path, threads: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("make", "open"):
+    for name in ("make", "open", "billion"):
         command = commands.add_parser(name)
         command.add_argument("folder", type=Path)
         if name == "make":
@@ -118,6 +142,8 @@ def main() -> None:
         make(given.folder, given.entries)
     elif given.command == "open":
         opened(given.folder)
+    elif given.command == "billion":
+        billion(given.folder)
     elif given.data is None:
         sys.exit("name a folder of photographs: --data FOLDER, or ONEWARP_DATA")
     else:

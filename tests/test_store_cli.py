@@ -87,6 +87,8 @@ def test_sources_of_every_kind(folder: Path, tmp_path: Path) -> None:
     assert find_source(str(plain), None, None, None).labels is None
     assert find_source(str(tar), None, None, None).class_names == ("ant", "bee", "inner")
     assert find_source(str(tar), None, None, False).labels is None
+    assert run("prepare", plain, tmp_path / "store") == 0
+    assert isinstance(find_source(str(tmp_path / "store"), None, None, None), ow.StoreSource)
     assert find_source("digits", None, None, None).num_classes == 10
     assert find_source(str(plain), None, None, None, 1).image_shape[2] == 1
 

@@ -279,3 +279,34 @@ def test_under_a_loader(tmp_path: Path) -> None:
     later = ow.Loader(source, POLICY, 4, seed=3, outputs=("images", "labels"), store=tmp_path / "store")
     later.restore(state)
     same(np.asarray(next(iter(later))[0]), np.asarray(next(iter(plain))[0]))
+
+
+def test_the_folder_of_the_process_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = data.FileSource(photos(tmp_path / "photos", 6))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    stored = storing(source, "store")
+    stored.lazy(0)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    batches_of(stored)
+    stored.wait()
+    assert stored.complete and not list((tmp_path / "elsewhere").iterdir())
+    monkeypatch.chdir(tmp_path)
+    opened = data.StoreSource("store")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    same(opened[1], stored[1])
+
+
+def test_a_windowed_epoch_stays_within_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = data.FileSource(photos(tmp_path / "photos", 40))
+    settings = data.StoreSettings(20)
+    prepare(source, tmp_path / "store", settings, shard_size=900)
+    store = data.StoreSource(tmp_path / "store")
+    m = store.about["shard_samples"]
+    assert store.blocks is not None and store.blocks.tolist() == [*range(0, 40, m), 40] and len(store.blocks) > 8
+    stored = storing(source, {"path": tmp_path / "store", "short_side": 20})
+    same(stored.blocks, store.blocks)
+    windowed = Batches(store, POLICY, m, shuffle="windowed", window=2, seed=1)
+    for index in range(len(windowed)):
+        assert len({row // m for row in windowed.indices(0, index).tolist()}) <= 4  # of at most two windows
+    assert sorted(np.concatenate([windowed.indices(0, k) for k in range(len(windowed))])[:40]) == list(range(40))

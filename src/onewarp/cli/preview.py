@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def preview(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="An image, a folder, a tar file, or the word digits.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="An image, a folder, a tar file, a store, or digits.")],
     policy: Annotated[Path, typer.Option("--policy", metavar="FILE.yaml", help="The policy to look at.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="The picture to write.")] = Path("preview.png"),
     samples: Annotated[
@@ -83,9 +83,13 @@ def open_source(
         DataError: nothing can be read there; the message names it.
         InputError: masks or annotations that do not fit.
     """
-    from onewarp.data import FileSource, FolderSource, PairSource, TarSource
+    from onewarp.data import FileSource, FolderSource, PairSource, StoreSource, TarSource
     from onewarp.data.files import EXTENSIONS, images_below, list_folder
 
+    if (path / "store.json").is_file():
+        if masks is not None or annotations is not None:
+            raise InputError(f"{path}: a store has its masks and boxes in it; leave --masks and --annotations out")
+        return StoreSource(path)
     if path.is_file() and path.suffix.lower() == ".tar":
         if masks is not None or annotations is not None:
             raise InputError(f"{path}: masks and annotations go with folders, not with a tar file; unpack it")

@@ -7,7 +7,6 @@ off goes on with the shards that are missing, whichever engine wrote the others.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ def prepare_on_ray(
         import ray.data
     except ImportError:
         raise MissingDependency("--engine ray needs Ray Data; install it with: pip install 'onewarp[ray]'") from None
-    job = begin(source, Path(os.path.abspath(out)), settings or StoreSettings(), on_error, shard_size, overwrite)
+    job = begin(source, out, settings or StoreSettings(), on_error, shard_size, overwrite)
     missing = job.missing()
     total = len(source)
     done = total - sum(len(layout.shard_rows(job.about, number)) for number in missing)

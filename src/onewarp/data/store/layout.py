@@ -66,6 +66,11 @@ def shard_rows(about: dict[str, Any], number: int) -> range:
     return range(first, min(first + about["shard_samples"], about["samples"]))
 
 
+def block_starts(about: dict[str, Any]) -> np.ndarray:
+    """Where the shards begin, and the number of samples at the end: what is best read together."""
+    return np.append(np.arange(0, about["samples"], about["shard_samples"], dtype=np.int64), about["samples"])
+
+
 def shard_name(about: dict[str, Any], number: int) -> str:
     return f"shard-{about['build']}-{number:05d}.bin"
 

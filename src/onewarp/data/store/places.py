@@ -91,7 +91,7 @@ def open_place(path: str | os.PathLike[str], **options: Any) -> Place:
     if text.startswith("file://"):
         text = text.removeprefix("file://")
     if "://" not in text:
-        return Place(text, Path(text))
+        return Place(text, Path(os.path.abspath(text)))
     from onewarp.data.store.remote import RemotePlace
 
     return RemotePlace(text, **options)

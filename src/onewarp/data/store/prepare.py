@@ -7,6 +7,7 @@ in any order, by any process, and more than once.
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -145,7 +146,7 @@ def begin(
         raise InputError(f"on_error={on_error!r} is not known; use 'raise' or 'skip'")
     if not len(source):
         raise DataError("the source has no samples; check how it was made")
-    folder = Path(out)
+    folder = Path(os.path.abspath(out))  # a process may change its folder while a thread writes
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -262,6 +263,8 @@ def finish(job: Job) -> None:
     for number in range(count):
         shard, rows = job.piece(number)
         if rows is None:
+            if job.finished:  # by another process, just now
+                return
             raise DataError(f"{folder}: shard {number} has gone while the store was made; give the command again")
         shards[number] = shard
         seen.add(rows)

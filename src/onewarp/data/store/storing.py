@@ -72,6 +72,7 @@ class StoringSource(Source):
         self.labels, self.class_names = source.labels, source.class_names
         self.dtype, self.value_range = source.dtype, source.value_range
         self.roles, self.outputs = source.roles, source.outputs
+        self.blocks = layout.block_starts(self._job.about)
         height, width, channels = source.image_shape
         if height is not None and width is not None:
             height, width = stored_size(height, width, self._job.settings.short_side)
@@ -185,7 +186,7 @@ class StoringSource(Source):
             finish(self._job)
             self._store, self._journal = StoreSource(self._job.folder), None
             journal.remove()
-        except OnewarpError as error:
+        except (OnewarpError, OSError) as error:
             warnings.warn(f"the store is not written: {error}; training goes on without it", stacklevel=2)
 
 
