@@ -92,6 +92,8 @@ class StoreSource(Source):
         self.roles = tuple(about["roles"])
         self.outputs = tuple(entry if isinstance(entry, str) else tuple(entry) for entry in about["outputs"])
         self.ignore = about["ignore"]
+        edges = np.arange(layout.shard_count(about) + 1, dtype=np.int64) * about["shard_samples"]
+        self.blocks = np.minimum(edges, about["samples"])
         plain = set(self.roles) <= {"images", "labels", "segmentation_masks"} and len(about["mask_types"]) <= 1
         self.dense = raw and plain and None not in self.image_shape and not about["unreadable"]
 
