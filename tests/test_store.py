@@ -215,6 +215,20 @@ def test_two_processes_read_one_store(tmp_path: Path) -> None:
     assert answers == {f"{zlib.crc32(b''.join(store[k]['images'].tobytes() for k in range(7)))}\n"}
 
 
+def test_a_windowed_epoch_goes_through_the_shards(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (11, 32, 32, 3), dtype=np.uint8)
+    source = data.ArraySource(images, np.arange(11))
+    prepare(source, tmp_path / "store", data.StoreSettings(raw=True), shard_size=4 * 32 * 32 * 3)
+    store = data.StoreSource(tmp_path / "store")
+    each = store.about["shard_samples"]
+    assert 1 < each < 6 and store.blocks is not None
+    assert store.blocks.tolist() == [*range(0, 11, each), 11]
+    batches = Batches(store, ow.Policy([ow.HorizontalFlip()]), 11, shuffle="windowed", window=1)
+    shards = batches.indices(0, 0) // each
+    assert np.count_nonzero(np.diff(shards)) == len(store.blocks) - 2
+    assert sorted(batches.batch(0, 0)["labels"]) == list(range(11))
+
+
 def test_unreadable_samples_can_be_kept_as_such(tmp_path: Path) -> None:
     files = photos(tmp_path / "photos")
     Path(files[3]).write_bytes(Path(files[3]).read_bytes()[:-100])

@@ -18,7 +18,9 @@ class PipelineMonitor(keras.callbacks.Callback):
     were trained, so that `loader.state()` is right in the middle of an epoch: put it first among the callbacks.
 
     With Loader(reuse=N) there are also `frames_new`, 1 in an epoch that shows frames for the first time and else 0, and
-    `frames_made`, the number of frames made meanwhile.
+    `frames_made`, the number of frames made meanwhile. With balanced classes or an `augment_probability` there are
+    `originals` and `augmented`, how many samples were shown plain and how many augmented; by class they are in
+    `loader.history[-1].shown`.
 
     data_wait is the fraction of the epoch, 0 to 1, in which the step waited for data; near 0, the input pipeline is not
     the problem. Nothing is added where the model trains on something else than a Loader.
@@ -61,6 +63,9 @@ class PipelineMonitor(keras.callbacks.Callback):
         if stats.frames is not None:
             logs["frames_new"] = float(stats.frames == "new")
             logs["frames_made"] = stats.frames_made
+        if stats.shown:
+            logs["originals"] = sum(plain for plain, _ in stats.shown.values())
+            logs["augmented"] = sum(augmented for _, augmented in stats.shown.values())
 
     def on_train_end(self, logs: Any = None) -> None:
         if self._loader is not None:
