@@ -133,9 +133,11 @@ class Backup(keras.callbacks.Callback):
             InputError: a snapshot of another model or loader.
         """
         model, loader = self._trained, self.loader
-        if not model.built:
+        sums = snapshot.arrays.get("metrics") if snapshot.under_way else None
+        if not model.built or (sums is not None and misfit(variables_of(model)["metrics"], sums, "metrics")):
+            # Metrics, too, are only there once they have seen a batch; on TensorFlow fit would come to that too late.
             batches = loader.batches
-            model.predict_on_batch(keras.utils.unpack_x_y_sample_weight(batches.xyw(batches.batch(0, 0)))[0])
+            model.test_on_batch(*keras.utils.unpack_x_y_sample_weight(batches.xyw(batches.batch(0, 0))))
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         variables = variables_of(model)
@@ -153,7 +155,7 @@ class Backup(keras.callbacks.Callback):
         for group in ("model", "optimizer"):
             assign(variables[group], snapshot.arrays[group])
         self.rows = list(snapshot.rows)
-        self._sums = snapshot.arrays.get("metrics") if snapshot.under_way else None
+        self._sums = sums
         state = snapshot.arrays["random"]
         self._random = ((), state) if snapshot.under_way else (state, ())
 
