@@ -87,3 +87,12 @@ def uniforms(
 def compose(
     matrices: Sequence[NDArray[float64]], fires: Sequence[NDArray[bool_] | None], n: int
 ) -> NDArray[float64]: ...
+def dense_crf(
+    images: NDArray[uint8],
+    probabilities: NDArray[float32],
+    out: NDArray[float32],
+    gaussian: tuple[Sequence[float], float | NDArray[float32]] | None,
+    bilateral: tuple[Sequence[float], float | NDArray[float32]] | None,
+    iterations: int,
+    threads: int = 1,
+) -> int: ...
