@@ -5,9 +5,10 @@ Labels x of an image have the energy
     E(x) = sum_i -log probs_i(x_i) + sum_{i, j} mu(x_i, x_j) k(i, j)
 
 with Gaussian kernels k of positions, or of positions and colours. Mean field inference finds marginals q: each
-iteration filters q by the kernels and takes a softmax. The filter runs on a permutohedral lattice (native/lattice.h), so that the
-time grows with the number of pixels and not with its square. Parameters have the names and the meaning that they have
-in pydensecrf, and so have the results: kernels are normalised symmetrically, and a pixel sends itself a message.
+iteration filters q by the kernels and takes a softmax. The filter runs on a permutohedral lattice (native/lattice.h),
+so that the time grows with the number of pixels and not with its square. Parameters have the names and the meaning that
+they have in pydensecrf, and so have the results: kernels are normalised symmetrically, and a pixel sends itself a
+message.
 """
 
 from __future__ import annotations
