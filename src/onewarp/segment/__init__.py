@@ -10,10 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from onewarp.segment.crf import DenseCRF, unary_from_labels
-
-# from onewarp.segment.grid_crf import GridCRF
-# from onewarp.segment.metrics import BoundaryScores, Scores, boundary_scores, confusion_matrix, scores
-# from onewarp.segment.tune import Tuning, tune_crf
+from onewarp.segment.grid_crf import GridCRF
+from onewarp.segment.metrics import BoundaryScores, Scores, boundary_scores, confusion_matrix, scores
+from onewarp.segment.tune import Tuning, tune_crf
 
 if TYPE_CHECKING:
     from onewarp.segment.chain_crf import LinearChainCRF
