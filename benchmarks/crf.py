@@ -9,10 +9,10 @@ pydensecrf has no wheels and needs an old Cython; it goes into an environment of
     python -m venv /tmp/peer && /tmp/peer/bin/pip install cython==0.29.36 'setuptools<81' wheel numpy
     /tmp/peer/bin/pip install --no-build-isolation git+https://github.com/lucasb-eyer/pydensecrf
 
-A call goes from probabilities [h, w, classes] to marginals [h, w, classes], with 10 iterations of the kernels of pydensecrf's
-README (positions: sxy 3, compat 3; colours: sxy 80, srgb 13, compat 10), on scikit-learn's two photographs. Contestants take
-turns (A B C, A B C ...), each in a process of its own, pinned to as many cores as it has threads. Memory is the peak of
-the resident memory of a first call, above what was there before it, in a fresh process.
+A call goes from probabilities [h, w, classes] to marginals [h, w, classes], with 10 iterations of the kernels of
+pydensecrf's README (positions: sxy 3, compat 3; colours: sxy 80, srgb 13, compat 10), on scikit-learn's photographs.
+Contestants take turns (A B C, A B C ...), each in a process of its own, pinned to as many cores as it has threads.
+Memory is the peak of the resident memory of a first call, above what was there before it, in a fresh process.
 
 The result is kept as benchmarks/results/crf-DATE.json.
 """
@@ -70,7 +70,7 @@ class Worker:
 
 
 def inputs(photo: str, h: int, w: int, classes: int) -> dict[str, np.ndarray]:
-    """A photograph, and probabilities that follow its colours badly: smooth noise and pixel noise on k-means classes."""
+    """A photograph, and probabilities that follow its colours badly: with smooth noise, and noise of every pixel."""
     import cv2
     from sklearn.datasets import load_sample_image
 
@@ -107,7 +107,9 @@ def measure(pythons: dict[str, str], runs: int, calls: int) -> dict[str, Any]:
                 for run in range(runs):
                     for contestant, worker in workers.items():
                         seconds[contestant].append(min(worker.ask(short)["seconds"] for _ in range(calls)))
-                        print(f"{name} {run + 1}/{runs}: {contestant}: {1e3 * seconds[contestant][-1]:.0f} ms", flush=True)
+                        print(
+                            f"{name} {run + 1}/{runs}: {contestant}: {1e3 * seconds[contestant][-1]:.0f} ms", flush=True
+                        )
             found[name] = {"seconds": seconds, "mib": mib}
             if PEER in pythons:
                 ours, theirs = (np.load(Path(folder) / f"{short}-{kind}.npy") for kind in ("onewarp", PEER))
@@ -128,7 +130,8 @@ def section(result: dict[str, Any]) -> str:
             milliseconds = number(1e3 * summary(seconds).median)
             rows.append([f"{name}: {shown}", milliseconds, faster, f"{task['mib'][contestant]:.0f}", share])
         if peer:
-            agreement.append(f"{name}: mean difference of the marginals {task['difference']:.1e}, {100 * task['labels']:.2f} % equal labels")
+            equal = f"{task['difference']:.1e}, {100 * task['labels']:.2f} % equal labels"
+            agreement.append(f"{name}: mean difference of the marginals {equal}")
     head = ["", "ms, median", "times faster: low / median / high", "memory, MiB", "of pydensecrf's"]
     here = result["machine"]
     lines = [table(head, rows), "", *(f"- {line}" for line in agreement), ""]
@@ -147,7 +150,9 @@ def main() -> None:
     if given.tables:
         result = json.loads(given.tables.read_text())
     else:
-        there = subprocess.run([given.pydensecrf, "-c", "import pydensecrf.densecrf"], capture_output=True).returncode == 0
+        there = (
+            subprocess.run([given.pydensecrf, "-c", "import pydensecrf.densecrf"], capture_output=True).returncode == 0
+        )
         if not there:
             print(f"without pydensecrf: {given.pydensecrf} does not have it; see the head of benchmarks/crf.py")
         pythons = {name: given.pydensecrf if name == PEER else sys.executable for name in CONTESTANTS}

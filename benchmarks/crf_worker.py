@@ -1,9 +1,9 @@
-"""One contestant of `benchmarks.crf`, in a process and perhaps a Python of its own: NumPy and the contestant, nothing else.
+"""One contestant of `benchmarks.crf`, in a process and perhaps a Python of its own: imports NumPy and the contestant.
 
     python crf_worker.py onewarp|pydensecrf THREADS FOLDER
 
-Reads tasks, one name per line, whose inputs are FOLDER/NAME.npz; answers {"seconds": of one call} or {"error": ...}. "memory
-NAME" answers {"mib": what one call adds to the resident memory at its peak}; "save NAME" writes the marginals.
+Reads tasks, one name per line, whose inputs are FOLDER/NAME.npz; answers {"seconds": of one call} or {"error": ...}.
+"memory NAME" answers {"mib": what one call adds to the resident memory at its peak}; "save NAME" writes the marginals.
 """
 
 from __future__ import annotations

@@ -75,12 +75,12 @@ def test_conv_crf_learns_and_is_saved(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     image, probs = scene(8, 8, 3)
     images, p = np.repeat(image[None], 8, 0), np.repeat(probs[None], 8, 0)
-    truth = np.repeat(rng.integers(0, 3, (1, 8, 8)), 8, 0)
+    truth = np.eye(3, dtype=np.float32)[np.repeat(rng.integers(0, 3, (1, 8, 8)), 8, 0)]
     inputs = keras.Input((None, None, 3)), keras.Input((None, None, 3))  # any size of image
     layer = ConvCRF(GAUSSIAN, BILATERAL, radius=2, iterations=2, learn_deviations=True, name="crf")
     model = keras.Model(inputs, layer(inputs))
     assert len(layer.trainable_weights) == 5
-    model.compile(keras.optimizers.Adam(0.1), "sparse_categorical_crossentropy")
+    model.compile(keras.optimizers.Adam(0.1), "categorical_crossentropy")
     before = [numpy(w).copy() for w in layer.trainable_weights]
     losses = model.fit([images, p], truth, batch_size=4, epochs=4, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
