@@ -97,3 +97,12 @@ def first_fit(
     across: NDArray[float64],
     smaller: bool,
 ) -> tuple[NDArray[bool_], NDArray[float64], NDArray[float64]]: ...
+def dense_crf(
+    images: NDArray[uint8],
+    probabilities: NDArray[float32],
+    out: NDArray[float32],
+    gaussian: tuple[Sequence[float], float | NDArray[float32]] | None,
+    bilateral: tuple[Sequence[float], float | NDArray[float32]] | None,
+    iterations: int,
+    threads: int = 1,
+) -> int: ...

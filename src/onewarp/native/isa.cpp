@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "crf_kernels.h"
 #include "kernels.h"
 
 namespace onewarp {
@@ -12,6 +13,7 @@ namespace {
 struct Candidate {
   const char* name;
   KernelSet (*kernels)();
+  const CrfKernels* (*crf)();
   bool runs;
 };
 
@@ -23,9 +25,11 @@ std::vector<Candidate> candidates() {
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vbmi");
-  return {{"avx512", kernels_avx512, avx512}, {"avx2", kernels_avx2, avx2}, {"plain", kernels_plain, true}};
+  return {{"avx512", kernels_avx512, crf_kernels_avx512, avx512},
+          {"avx2", kernels_avx2, crf_kernels_avx2, avx2},
+          {"plain", kernels_plain, crf_kernels_plain, true}};
 #else
-  return {{"plain", kernels_plain, true}};
+  return {{"plain", kernels_plain, crf_kernels_plain, true}};
 #endif
 }
 
@@ -56,6 +60,11 @@ const Kernels<double>& kernels(double) { return *kernel_set().precise; }
 const FilterKernels& filter_kernels() { return *kernel_set().filters; }
 const ByteKernels& byte_kernels() { return *kernel_set().bytes; }
 NearestPixels nearest_pixels() { return kernel_set().nearest_pixels; }
+
+const CrfKernels& crf_kernels() {
+  static const CrfKernels* const table = chosen().crf();
+  return *table;
+}
 
 std::string isa() { return chosen().name; }
 

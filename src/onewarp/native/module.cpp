@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "arguments.h"
+#include "crf.h"
 #include "draws.h"
 #include "filter.h"
 #include "isa.h"
@@ -258,7 +259,7 @@ std::pair<Uint32Array, Uint32Array> threefry2x32(nb::object k0, nb::object k1, n
 }  // namespace
 
 NB_MODULE(_native, m) {
-  m.doc() = "Kernels of the host engine: warp, colour, erase and cast in one pass; nearest warp of masks; blur; noise; mixes.";
+  m.doc() = "Kernels of the host engine: warp, colour, erase and cast in one pass; nearest warp of masks; blur; noise; mixes; dense CRF.";
   nb::class_<Pass>(m, "Pass", "Warp, colour, erase and cast of a batch in one pass. Immutable; may be shared by threads.")
       .def(nb::init<int, const std::string&, const std::string&, std::vector<double>, double, double,
                     const std::vector<std::string>&, bool, const std::vector<EraseSpec>&, std::vector<double>,
@@ -287,6 +288,7 @@ NB_MODULE(_native, m) {
   m.def("threefry2x32", &threefry2x32, "k0"_a, "k1"_a, "c0"_a, "c1"_a,
         "Threefry-2x32-20 of uint32 arrays [N]: key words k0, k1 and counter words c0, c1 to two output words.");
   define_draws(m);
+  define_crf(m);
 }
 
 }  // namespace onewarp
