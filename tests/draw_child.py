@@ -14,7 +14,7 @@ import numpy as np
 
 import onewarp as ow
 from onewarp.draw import draw_arrays, partners
-from onewarp.random import beta_table, float_dtype, integer, lookup, normal, uniforms, uniforms_of
+from onewarp.random import Slots, beta_table, float_dtype, integer, lookup, normal, uniforms, uniforms_of
 from onewarp.transforms import vocabulary
 
 N = 12
@@ -23,7 +23,7 @@ IDS = np.array([0, 1, 2, 3, 77, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**32 + 1, 2
 TIMES = np.array([0, 1, 2, 0, 0, 0, 5, 0, 0, 2**31 - 1, 0, 1])
 SIZES = np.array([[24, 24], [24, 24]] * (N // 2), dtype=np.float64)
 A_FEW = ("SomeOf", "fused")
-SLOTS = [(("Rotate", 0), 3), (("Rotate", 1), 1), (("name:mine", 0), 8)]
+SLOTS = Slots.of([(("Rotate", 0), 3), (("Rotate", 1), 1), (("name:mine", 0), 8)])
 
 
 def policies() -> dict[str, ow.Policy]:

@@ -15,10 +15,10 @@ from onewarp.data.batches import Batches
 from onewarp.data.sources import SMALL, ArraySource
 from onewarp.matrices import compose, compose_by_operations
 from onewarp.params import fingerprint
-from onewarp.random import uniforms_by_operations, uniforms_of
+from onewarp.random import Slots, uniforms_by_operations, uniforms_of
 from onewarp.transforms.crop import TRIALS, first_fit, first_fit_by_operations
 
-SLOTS = ((("Rotate", 0), 1), (("Rotate", 3), 2), (("name:mine", 0), 7), (("Shear", 0), 40))
+SLOTS = Slots.of([(("Rotate", 0), 1), (("Rotate", 3), 2), (("name:mine", 0), 7), (("Shear", 0), 40)])
 
 
 @pytest.mark.parametrize("n", [0, 1, 5, 128, 300])
@@ -29,7 +29,7 @@ def test_native_uniforms_are_those_of_array_operations(n, seed, epoch, occurrenc
     times = {"none": None, "one": 7, "each": rng.integers(0, 2**32, n)}[occurrence]
     found = uniforms_of(seed, epoch, ids, times, SLOTS)
     expected = uniforms_by_operations(seed, epoch, ids, times, SLOTS, np)
-    for (_, k), ours, theirs in zip(SLOTS, found, expected, strict=True):
+    for k, ours, theirs in zip(SLOTS.counts, found, expected, strict=True):
         assert ours.shape == (n, k) and ours.dtype == np.float64
         np.testing.assert_array_equal(ours, theirs)
 

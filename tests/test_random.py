@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import twin_random
 from onewarp.errors import InputError
 from onewarp.random import (
+    Slots,
     beta_table,
     integer,
     lookup,
@@ -161,11 +162,11 @@ def test_fewer_numbers_are_the_first_of_more() -> None:
 
 def test_many_slots_at_once_are_the_slots_one_by_one() -> None:
     ids, slots = np.arange(13), [(("Rotate", 0), 1), (("Rotate", 1), 4), (("Shear", 0), 3), (("name:mine", 0), 2)]
-    together = uniforms_of(5, 6, ids, 1, slots)
+    together = uniforms_of(5, 6, ids, 1, Slots.of(slots))
     assert [u.shape for u in together] == [(13, k) for _, k in slots]
     for (slot, k), found in zip(slots, together, strict=True):
         np.testing.assert_array_equal(found, uniforms(5, 6, ids, 1, slot, k))
-    assert uniforms_of(5, 6, ids, None, []) == []
+    assert uniforms_of(5, 6, ids, None, Slots.of([])) == []
 
 
 def test_no_samples_give_no_numbers() -> None:

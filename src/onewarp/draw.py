@@ -15,19 +15,8 @@ from onewarp.matrices import ZERO, Step, colour_identity, compose, compose_colou
 from onewarp.params import Params, fingerprint
 from onewarp.plain import Form, plain_forms
 from onewarp.plan import ColorOp, ColorStage, EraseStage, FilterStage, MixStage, Plan, WarpStage
-from onewarp.random import Array, Slot, constant, float_dtype, integer, uniforms_of
+from onewarp.random import Array, constant, float_dtype, integer, uniforms_of
 from onewarp.transform import Combinator
-
-
-@lru_cache(maxsize=256)
-def _asked(plan: Plan) -> tuple[tuple[tuple[Slot, int], ...], tuple[bool, ...]]:
-    """(slot, how many uniforms) of the transforms that take any; and for each place whether it does."""
-    wanted = [(place.slot, _uniform_count(place.transform)) for place in plan.places]
-    return tuple((slot, k) for slot, k in wanted if k), tuple(k > 0 for _, k in wanted)
-
-
-def _uniform_count(transform: Any) -> int:
-    return int(transform.uniform_count()) + int(transform.p < 1.0)
 
 
 class Draw:
@@ -41,13 +30,12 @@ class Draw:
     ) -> None:
         self.plan, self.xp, self.plain = plan, xp, plain
         self.instead: dict[int, tuple[Any, ...]] = {}
-        asked, takes = _asked(plan)
-        drawn = iter(uniforms_of(seed, epoch, ids, occurrence, asked, xp))
+        drawn = iter(uniforms_of(seed, epoch, ids, occurrence, plan.slots, xp))
         self.u: list[Array | None] = []
         self.fires: list[Array | None] = []  # [n] booleans; None: always
         chosen: dict[int, Array] = {}
         for index, place in enumerate(plan.places):
-            transform, u = place.transform, next(drawn) if takes[index] else None
+            transform, u = place.transform, next(drawn) if plan.takes[index] else None
             fires = None
             if transform.p < 1.0:
                 assert u is not None

@@ -12,7 +12,7 @@ from typing import Any
 
 from onewarp.errors import PolicyError
 from onewarp.fields import choice, interval, numbers, validate
-from onewarp.random import Slot
+from onewarp.random import Slot, Slots
 from onewarp.spec import OUTPUT_DTYPES, Spec
 from onewarp.transform import Combinator, Side, Transform
 
@@ -127,13 +127,25 @@ Stage = WarpStage | ColorStage | FilterStage | EraseStage | OutputStage | MixSta
 
 @dataclass(frozen=True)
 class Plan:
-    """What will run on batches of `spec`: static, hashable, printable. See the module's docstring for the stages."""
+    """What will run on batches of `spec`: static, hashable, printable. See the module's docstring for the stages.
+
+    slots: of the transforms that take uniforms. takes: for each place whether it does. They are made with the plan, so
+    that a traced step finds numbers.
+    """
 
     spec: Spec
     settings: Settings
     places: tuple[Place, ...]
     stages: tuple[Stage, ...]
     table_nodes: int = field(default=256)
+    slots: Slots = field(init=False, repr=False, compare=False)
+    takes: tuple[bool, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        counts = [int(place.transform.uniform_count()) + int(place.transform.p < 1.0) for place in self.places]
+        asked = [(place.slot, k) for place, k in zip(self.places, counts, strict=True) if k]
+        object.__setattr__(self, "slots", Slots.of(asked))
+        object.__setattr__(self, "takes", tuple(k > 0 for k in counts))
 
     @cached_property
     def _hash(self) -> int:

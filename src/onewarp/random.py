@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -46,12 +47,17 @@ def constant(values: Any, xp: Any) -> Array:
     return np.asarray(values, np.float64) if xp is np else xp.array(values, dtype="float32")
 
 
-def _word(value: int, xp: Any) -> Array:
-    """One 32-bit word as an array of shape [1] (arrays wrap around silently, scalars warn)."""
-    value &= _MASK
+def _words(values: Iterable[int], xp: Any) -> Array:
+    """32-bit words as an array of shape [k] (arrays wrap around silently, scalars warn)."""
+    values = [value & _MASK for value in values]
     if xp is np:
-        return np.array([value], dtype=np.uint32)
-    return xp.array([value - (1 << 32) if value >> 31 else value], dtype="int32")
+        return np.array(values, dtype=np.uint32)
+    return xp.array([value - (1 << 32) if value >> 31 else value for value in values], dtype="int32")
+
+
+def _word(value: int, xp: Any) -> Array:
+    """One 32-bit word, [1]."""
+    return _words([value], xp)
 
 
 def threefry2x32(key0: Array, key1: Array, counter0: Array, counter1: Array, xp: Any = np) -> tuple[Array, Array]:
@@ -85,14 +91,18 @@ def _check_key(seed: int, epoch: Any) -> None:
         raise InputError(f"epoch must lie in [0, 2**32), got {epoch}; pass a non-negative integer")
 
 
-def slot_key(seed: int, epoch: Any, slot: Slot, xp: Any = np) -> tuple[Array, Array]:
-    """The key of one slot: two words of shape [1]. `seed` is an integer in [0, 2**64), `epoch` in [0, 2**32)."""
+def _stream_key(seed: int, epoch: Any, xp: Any) -> tuple[Array, Array]:
+    """Two words of shape [1]: what the keys of all slots come from."""
     _check_key(seed, epoch)
     if isinstance(epoch, (int, np.integer)):
         epoch = _word(int(epoch), xp)
-    stream = threefry2x32(_word(seed, xp), _word(seed >> 32, xp), epoch, _word(0, xp), xp)
+    return threefry2x32(_word(seed, xp), _word(seed >> 32, xp), epoch, _word(0, xp), xp)
+
+
+def slot_key(seed: int, epoch: Any, slot: Slot, xp: Any = np) -> tuple[Array, Array]:
+    """The key of one slot: two words of shape [1]. `seed` is an integer in [0, 2**64), `epoch` in [0, 2**32)."""
     name, index = slot
-    return threefry2x32(*stream, _word(zlib.crc32(name.encode()), xp), _word(index, xp), xp)
+    return threefry2x32(*_stream_key(seed, epoch, xp), _word(zlib.crc32(name.encode()), xp), _word(index, xp), xp)
 
 
 def _id_words(ids: Any, xp: Any) -> tuple[Array, Array]:
@@ -111,63 +121,76 @@ def words(seed: int, epoch: Any, slot: Slot, ids: Any, xp: Any = np) -> tuple[Ar
     return threefry2x32(*slot_key(seed, epoch, slot, xp), low, high, xp)
 
 
+@dataclass(frozen=True)
+class Slots:
+    """Slots, and how many uniforms each is asked for. Made ahead of a compiled step, which only finds numbers here.
+
+    words: of each slot the crc32 of its name, and its index. counts: of each slot its k.
+    """
+
+    words: tuple[tuple[int, int], ...]
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, asked: Iterable[tuple[Slot, int]]) -> Slots:
+        """Of pairs (slot, k)."""
+        pairs = [(zlib.crc32(name.encode()), index, k) for (name, index), k in asked]
+        return cls(tuple((word, index) for word, index, _ in pairs), tuple(k for _, _, k in pairs))
+
+
 @lru_cache(maxsize=256)
-def _slot_words(slots: tuple[tuple[Slot, int], ...]) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]]]:
-    """Of `slots` (slot, k): their words uint32 [s, 2], the k int32 [s], and the rows (start, stop) they take."""
-    words_of = [(zlib.crc32(name.encode()), index) for (name, index), _ in slots]
-    counts = np.array([k for _, k in slots], np.int32)
-    stops = np.cumsum(counts).tolist()
-    return np.array(words_of, np.uint32), counts, list(zip([0, *stops], stops, strict=False))
+def _native_slots(slots: Slots) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]]]:
+    """Of `slots`: their words uint32 [s, 2], the k int32 [s], and the rows (start, stop) they take."""
+    stops = np.cumsum(slots.counts).tolist()
+    return (
+        np.array(slots.words, np.uint32),
+        np.array(slots.counts, np.int32),
+        list(zip([0, *stops], stops, strict=False)),
+    )
 
 
 _FIRST = np.zeros(1, np.uint32)
 
 
-def uniforms_of(
-    seed: int, epoch: Any, ids: Any, occurrence: Any, slots: Sequence[tuple[Slot, int]], xp: Any = np
-) -> list[Array]:
-    """Uniforms for many slots at once: a list of [n, k] arrays, one for each (slot, k) of `slots`.
+def uniforms_of(seed: int, epoch: Any, ids: Any, occurrence: Any, slots: Slots, xp: Any = np) -> list[Array]:
+    """Uniforms for many slots at once: a list of [n, k] arrays, one for each of `slots`.
 
     The same numbers as `uniforms` slot by slot. On the host the native generator makes them, elsewhere its twin.
     """
-    if not slots:
+    if not slots.counts:
         return []
     if xp is not np or isinstance(ids, tuple) or not isinstance(epoch, (int, np.integer)):
         return uniforms_by_operations(seed, epoch, ids, occurrence, slots, xp)
     _check_key(seed, epoch)
-    slot_words, counts, rows = _slot_words(tuple(slots))
+    slot_words, counts, rows = _native_slots(slots)
     wide = np.asarray(ids).astype(np.uint64)
     times = _FIRST if occurrence is None else np.asarray(occurrence).astype(np.uint32).reshape(-1)
     found = _native.uniforms(int(seed), int(epoch), slot_words, counts, wide, times)
     return [found[start:stop].T for start, stop in rows]
 
 
-def uniforms_by_operations(
-    seed: int, epoch: Any, ids: Any, occurrence: Any, slots: Sequence[tuple[Slot, int]], xp: Any
-) -> list[Array]:
+def uniforms_by_operations(seed: int, epoch: Any, ids: Any, occurrence: Any, slots: Slots, xp: Any) -> list[Array]:
     """`uniforms_of` by array operations, in one vectorised pass over all slots."""
     low, high = _id_words(ids, xp)
-    pairs = [slot_key(seed, epoch, slot, xp) for slot, _ in slots]
-    key0, key1 = xp.stack([k for k, _ in pairs]), xp.stack([k for _, k in pairs])
+    names, indices = (_words([pair[i] for pair in slots.words], xp)[:, None] for i in (0, 1))
+    key0, key1 = threefry2x32(*_stream_key(seed, epoch, xp), names, indices, xp)  # slot keys [s, 1]
     key0, key1 = threefry2x32(key0, key1, low[None], high[None], xp)  # sample keys [s, n]
-    blocks = [(k + 1) // 2 for _, k in slots]
-    rows = np.repeat(np.arange(len(slots)), blocks)
-    block = np.concatenate([np.arange(b) for b in blocks])
-    dtype = np.uint32 if xp is np else "int32"
-    first = xp.array(0, dtype=dtype) if occurrence is None else occurrence
-    if xp is np:
-        first = np.asarray(first).astype(np.uint32)
-    rows_xp = rows if xp is np else xp.array(rows, dtype="int32")
+    blocks = [(k + 1) // 2 for k in slots.counts]
+    rows = [row for row, count in enumerate(blocks) for _ in range(count)]
+    block = [number for count in blocks for number in range(count)]
+    first = 0 if occurrence is None else occurrence
+    first = np.asarray(first).astype(np.uint32) if xp is np else xp.cast(first, "int32")
+    places = np.array(rows) if xp is np else _words(rows, xp)
     w0, w1 = threefry2x32(
-        xp.take(key0, rows_xp, axis=0),
-        xp.take(key1, rows_xp, axis=0),
+        xp.take(key0, places, axis=0),
+        xp.take(key1, places, axis=0),
         xp.reshape(first, (1, -1)),
-        xp.array(block[:, None], dtype=dtype),
+        _words(block, xp)[:, None],
         xp,
     )
     pairs01 = unit(xp.stack([w0, w1], axis=1), xp)  # [sum of blocks, 2, n]
     out, start = [], 0
-    for (_, k), count in zip(slots, blocks, strict=True):
+    for k, count in zip(slots.counts, blocks, strict=True):
         part = xp.reshape(pairs01[start : start + count], (2 * count, -1))
         out.append(xp.transpose(part[:k]))
         start += count
@@ -176,7 +199,7 @@ def uniforms_by_operations(
 
 def uniforms(seed: int, epoch: Any, ids: Any, occurrence: Any, slot: Slot, k: int, xp: Any = np) -> Array:
     """Uniform numbers [n, k], multiples of 2**-24 in [0, 1), for `ids` [n] and `occurrence` (None, a number or [n])."""
-    return uniforms_of(seed, epoch, ids, occurrence, [(slot, k)], xp)[0]
+    return uniforms_of(seed, epoch, ids, occurrence, Slots.of([(slot, k)]), xp)[0]
 
 
 def integer(u: Array, count: Any, xp: Any = np) -> Array:

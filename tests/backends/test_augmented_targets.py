@@ -110,7 +110,7 @@ def test_photos_of_different_sizes_are_warped_once_on_the_host() -> None:
     np.testing.assert_array_equal(y, dy)
     model = ow.AugmentedModel(segmenter(), policy)
     model.compile(keras.optimizers.SGD(0.1), mask_loss)
-    found = array(model._run(dx, dy, None, policy, None)[0])
+    found = array(model._run(dx, dy, None, model._augment, None)[0])
     np.testing.assert_allclose(found, x, atol=1.01 / 255)
     model.fit(device, verbose=0)
 

@@ -17,7 +17,7 @@ from onewarp.data.alike import Showings
 from onewarp.data.base import Source
 from onewarp.data.order import feistel, permuted, rounds_for
 from onewarp.data.sampling import Chosen, Sampling, recent
-from onewarp.random import uniforms_of
+from onewarp.random import uniforms
 
 WRAPPED = 1 << 31  # occurrence numbers of images shown again only to complete the last batch start here
 
@@ -169,7 +169,7 @@ class Mild(Sampling):
     def at(self, epoch: int, positions: np.ndarray) -> Chosen:
         chosen = self.inner.at(epoch, positions)
         ids, slot = self.source.ids(chosen.rows), ("onewarp.plain", 0)
-        u = uniforms_of(self.seed, epoch, ids, chosen.occurrence, ((slot, 1),))[0][:, 0]
+        u = uniforms(self.seed, epoch, ids, chosen.occurrence, slot, 1)[:, 0]
         labels = self.source.labels
         limit = (
             self.probability if self.probability.ndim == 0 or labels is None else self.probability[labels[chosen.rows]]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from onewarp.random import uniforms_of, words
+from onewarp.random import uniforms, words
 
 LONG = 1 << 18  # orders of more samples are computed position by position; sorting that many keys takes 33 ms
 FEW = 64  # so few numbers need more rounds before all their orders are equally likely
@@ -108,6 +108,6 @@ def _rounds(
 
 def _noise(seed: int, epoch: int, slot: tuple[str, int], high: np.ndarray, half: np.ndarray, side: Any) -> np.ndarray:
     """A random whole number in [0, side) for each value of `half`, int64 [k]."""
-    u = uniforms_of(seed, epoch, half.view(np.uint64) | high, None, ((slot, 2),))[0]
+    u = uniforms(seed, epoch, half.view(np.uint64) | high, None, slot, 2)
     noise: np.ndarray = ((u[:, 0] + u[:, 1] * 2.0**-24) * side).astype(np.int64)  # 48 bits, below 1
     return noise

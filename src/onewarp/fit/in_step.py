@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -13,6 +13,7 @@ from onewarp.data.travel import Route
 from onewarp.draw import draw_arrays
 from onewarp.engine import device
 from onewarp.errors import InputError
+from onewarp.fit.replicas import first_place, one_operation
 from onewarp.fit.rows import in_known_rows
 from onewarp.policy import Policy
 from onewarp.random import Array
@@ -39,32 +40,69 @@ def plain_images(images: Any) -> Any:
     return images
 
 
-def run_policy(
-    policy: Policy,
-    entries: Mapping[str, Any],
-    *,
-    seed: int = 0,
-    step: Array | None = None,
-    value_range: tuple[float, float] | None = None,
-    rows: int = 32,
-    **options: Any,
-) -> dict[str, Any]:
-    """The entries of a batch under draws of (seed, step, place in the batch); see `device.run` for the options.
+class InStep:
+    """A policy inside a compiled step: the entries of a batch under draws of (seed, step, place in the batch).
 
-    step: an integer tensor, or None for a policy that draws nothing.
-    rows: pieces of a batch whose length is not known when the step is compiled.
+    Where several processes or replicas share a batch, it is the place in the whole batch. torch.compile takes all of it
+    for one operation and reads none of its Python: what it runs is traced behind that, by AOTAutograd.
+
+    Args:
+        policy: what happens to the entries.
+        seed: whole number in [0, 2**64).
+        value_range: (low, high) of float images.
+        options: see `device.run`.
     """
-    entries = {**_tensors(entries), "images": plain_images(entries["images"])}
-    plan = policy.plan(spec_of(entries["images"], value_range))
-    when = 0 if step is None else ops.reshape(ops.cast(step, "int32"), (1,))
-    height, width = (np.array([float(side)], np.float32) for side in plan.spec.images[:2])  # type: ignore[arg-type]
 
-    def augmented(batch: Any, places: Array) -> Any:
-        sides = ops.convert_to_tensor(height), ops.convert_to_tensor(width)
-        arrays = draw_arrays(plan, seed, when, places, None, *sides, places.shape[0], ops)
-        return device.run(plan, arrays, batch, **options)
+    def __init__(
+        self, policy: Policy, *, seed: int = 0, value_range: tuple[float, float] | None = None, **options: Any
+    ) -> None:
+        self._policy, self._seed, self._value_range, self._options = policy, seed, value_range, options
 
-    return in_known_rows(augmented, entries, rows)
+        def piece(entries: Mapping[str, Any], step: Array | None, rows: int) -> list[Any]:
+            return _leaves(self._run(entries, step, rows), entries)
+
+        self._piece = one_operation(piece)
+
+    def __call__(self, entries: Mapping[str, Any], step: Array | None = None, rows: int = 32) -> dict[str, Any]:
+        """The entries after the policy.
+
+        step: an integer tensor, or None for a policy that draws nothing.
+        rows: pieces of a batch whose length is not known when the step is compiled.
+        """
+        entries = {name: value for name, value in entries.items() if value is not None}
+        return _packed(self._piece(entries, step, rows), entries)
+
+    def _run(self, entries: Mapping[str, Any], step: Array | None, rows: int) -> dict[str, Any]:
+        entries = {**_tensors(entries), "images": plain_images(entries["images"])}
+        plan = self._policy.plan(spec_of(entries["images"], self._value_range))
+        when = 0 if step is None else ops.reshape(ops.cast(step, "int32"), (1,))
+        height, width = (np.array([float(side)], np.float32) for side in plan.spec.images[:2])  # type: ignore[arg-type]
+        first = first_place(entries["images"])
+
+        def augmented(batch: Any, places: Array) -> Any:
+            sides = ops.convert_to_tensor(height), ops.convert_to_tensor(width)
+            arrays = draw_arrays(plan, self._seed, when, places + first, None, *sides, places.shape[0], ops)
+            return device.run(plan, arrays, batch, **self._options)
+
+        return in_known_rows(augmented, entries, rows)
+
+
+def _leaves(found: Mapping[str, Any], like: Mapping[str, Any]) -> list[Any]:
+    """The tensors of `found`, in the order of `like`, whose dictionaries have the same names."""
+    return [
+        leaf
+        for name, value in like.items()
+        for leaf in (_leaves(found[name], value) if isinstance(value, Mapping) else [found[name]])
+    ]
+
+
+def _packed(leaves: Sequence[Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    """The way back from `_leaves`."""
+    rest = iter(leaves)
+    return {
+        name: {inner: next(rest) for inner in value} if isinstance(value, Mapping) else next(rest)
+        for name, value in like.items()
+    }
 
 
 def run_route(route: Route, entries: Mapping[str, Any], arrays: Mapping[str, Any], **options: Any) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras import ops
 
 from onewarp.errors import InputError, PolicyError
 from onewarp.fit.checks import check_keras
-from onewarp.fit.in_step import run_policy
+from onewarp.fit.in_step import InStep
 from onewarp.fit.sparse import first_mix
 from onewarp.policy import Policy
 from onewarp.spec import Spec
@@ -46,14 +47,15 @@ class PolicyLayer(keras.layers.Layer):
         self.policy, self.seed = policy, int(seed)
         self.value_range = None if value_range is None else (float(value_range[0]), float(value_range[1]))
         self._fixed = policy.deterministic()
+        self._augment = InStep(policy, seed=self.seed, value_range=self.value_range)
+        self._prepare = InStep(self._fixed, value_range=self.value_range)
         self.seen = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="seen")
         self.built = True
 
     def call(self, images: Any, training: bool = False) -> Any:
-        options: dict[str, Any] = {"value_range": self.value_range}
         if not training:
-            return run_policy(self._fixed, {"images": images}, **options)["images"]
-        found = run_policy(self.policy, {"images": images}, seed=self.seed, step=self.seen, **options)
+            return self._prepare({"images": images})["images"]
+        found = self._augment({"images": images}, ops.convert_to_tensor(self.seen))
         self.seen.assign_add(1)
         return found["images"]
 

@@ -17,7 +17,7 @@ from keras import ops
 from onewarp.data.travel import READY, is_ready, unpack
 from onewarp.errors import InputError
 from onewarp.fit.checks import check_keras, check_placement, check_sizes
-from onewarp.fit.in_step import run_policy, run_route
+from onewarp.fit.in_step import InStep, run_route
 from onewarp.fit.loader import Loader
 from onewarp.fit.placement import place
 from onewarp.fit.roles import Targets, check_targets, entries_of
@@ -34,11 +34,12 @@ class AugmentedModel(keras.Model):
 
     Takes batches of a `Loader(placement="device")`, whose draws come along and are those of the host, or arrays,
     tf.data, torch DataLoaders, grain and generators of raw images. Those are drawn for in the step, keyed by (seed, the
-    optimizer's count of steps, place in the batch), so that a run that is resumed goes on with the same numbers.
+    optimizer's count of steps, place in the batch), so that a run that is resumed goes on with the same numbers. Where
+    processes of torch.distributed or replicas of tf.distribute share a batch, it is the place in the whole of it.
     `evaluate`, `predict` and a direct call run `policy.deterministic()` first, on images and targets.
 
     It trains the weights of `model`; `save`, checkpoints and `keras.saving` hold that model alone, compiled with the
-    same optimizer. On every process of torch DDP make the Loader, or the AugmentedModel, with another seed.
+    same optimizer.
 
     Args:
         model: takes what the policy makes of the images.
@@ -84,8 +85,11 @@ class AugmentedModel(keras.Model):
         self._targets = targets
         self._num_classes, self._rows = num_classes, ROWS
         self._mixing = mixing(policy)
-        self._value_range, self._box_format = value_range, bounding_box_format
+        self._value_range = value_range
         self._fixed = policy.deterministic()
+        options: dict[str, Any] = {"value_range": value_range, "bounding_box_format": bounding_box_format}
+        self._augment = InStep(policy, seed=self.seed, **options)
+        self._prepare = InStep(self._fixed, **options)
         self._tells = "training" in inspect.signature(model.call).parameters  # in JAX's step it does not tell itself
         self.built = model.built
 
@@ -98,7 +102,7 @@ class AugmentedModel(keras.Model):
     def train_step(self, *arguments: Any) -> Any:
         *state, data = arguments  # on JAX the state comes first
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-        x, y, weight = self._run(x, y, weight, self.policy, self._step(state))
+        x, y, weight = self._run(x, y, weight, self._augment, self._step(state))
         return super().train_step(*state, keras.utils.pack_x_y_sample_weight({READY: x}, y, weight))
 
     def test_step(self, *arguments: Any) -> Any:
@@ -212,24 +216,16 @@ class AugmentedModel(keras.Model):
 
     def _prepared(self, x: Any, y: Any, weight: Any) -> tuple[Any, Any, Any]:
         """x, y and sample_weight after `policy.deterministic()`, or after the Loader's policy."""
-        return self._run(x, y, weight, self._fixed, None)
+        return self._run(x, y, weight, self._prepare, None)
 
-    def _run(self, x: Any, y: Any, weight: Any, policy: Policy, step: Any) -> tuple[Any, Any, Any]:
+    def _run(self, x: Any, y: Any, weight: Any, augment: InStep, step: Any) -> tuple[Any, Any, Any]:
         if is_ready(x):
             return x[READY], y, weight
         packed = unpack(x)
         entries, rebuild = entries_of(x if packed is None else packed[1], y, weight, self._targets)
         entries = self._one_hot(entries)
         if packed is None:
-            found = run_policy(
-                policy,
-                entries,
-                seed=self.seed,
-                step=step,
-                rows=self._rows,
-                value_range=self._value_range,
-                bounding_box_format=self._box_format,
-            )
+            found = augment(entries, step, self._rows)
         else:
             found = run_route(packed[0], entries, packed[2])
         return rebuild(found)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from keras import ops
 
-from onewarp.engine.device.verbs import entry, flags, floats, pixelwise, rows, saturated
+from onewarp.engine.device.verbs import entry, flags, floats, occurrences, pixelwise, rows, saturated
 from onewarp.engine.passes import smooth
 from onewarp.plan import ColorOp, ColorStage, Plan
 from onewarp.random import Array
@@ -117,8 +117,7 @@ def _equalize(plan: Plan, values: Array) -> Array:
     bins = ops.cast(ops.clip(ops.round((values - low) * (255.0 / (high - low))), 0.0, 255.0), "int32")
     column = ops.reshape(ops.arange(n * channels, dtype="int32") * 256, (n, 1, 1, channels))
     place = ops.reshape(bins + column, (-1,))
-    counts = ops.segment_sum(ops.ones_like(place), place, num_segments=n * channels * 256)
-    counts = ops.cast(ops.reshape(counts, (n, channels, 256)), "int32")
+    counts = ops.cast(ops.reshape(occurrences(place, n * channels * 256), (n, channels, 256)), "int32")
     numbers = ops.arange(256, dtype="int32")
     brightest = ops.amax(ops.where(counts > 0, numbers, -1), axis=2, keepdims=True)
     last = ops.sum(ops.where(ops.equal(numbers, brightest), counts, 0), axis=2, keepdims=True)

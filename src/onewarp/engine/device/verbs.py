@@ -19,6 +19,14 @@ def rows(table: Array, index: Array) -> Array:
     return ops.take(table, index, axis=0)
 
 
+def occurrences(values: Array, count: int) -> Array:
+    """How often each number from 0 to count - 1 is among the int32 `values` [m], which are no others: int32 [count]."""
+    ones = ops.ones_like(values)
+    if keras.backend.backend() == "torch":  # `segment_sum` asks the device for a size, which waits for all before it
+        return ops.zeros((count,), dtype="int32").scatter_add(0, ops.cast(values, "int64"), ones)
+    return ops.segment_sum(ones, values, num_segments=count)
+
+
 def entry(arrays: Mapping[str, Array], number: int, name: str) -> Array:
     """A stage's parameter array. Raises InputError where it is missing."""
     try:
