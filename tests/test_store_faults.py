@@ -17,7 +17,8 @@ import pytest
 import onewarp.data as data
 from data_helpers import encode, picture, same
 from onewarp.data.store import layout, prepare, verify
-from onewarp.data.store.prepare import begin, write_shard
+from onewarp.data.store.job import begin
+from onewarp.data.store.prepare import write_shard
 from onewarp.errors import DataError, InputError
 from store_helpers import content, everything, photos
 
@@ -68,9 +69,7 @@ CHILD = """
 import sys, time
 import onewarp.data as data
 from onewarp.data.store import prepare
-from onewarp.data.store import prepare as p
-import onewarp.data.store.prepare
-slow = sys.modules["onewarp.data.store.prepare"]
+slow = sys.modules["onewarp.data.store.job"]
 whole = slow.record_of
 def record_of(*args):
     time.sleep(0.02)

@@ -142,7 +142,7 @@ def test_killed_while_the_shards_are_written_it_goes_on(tmp_path: Path, monkeypa
 
     whole = module.write_shard
     monkeypatch.setattr(module, "write_shard", write_shard)
-    monkeypatch.setattr(sys.modules["onewarp.data.store.prepare"], "SHARD_SIZE", 900)
+    monkeypatch.setattr(sys.modules["onewarp.data.store.job"], "SHARD_SIZE", 900)
     stored = storing(source, {"path": tmp_path / "store", "short_side": 20})
     batches_of(stored, 1)
     stored.wait()

@@ -14,7 +14,8 @@ import cv2
 
 from onewarp.data.base import Source
 from onewarp.data.store import layout
-from onewarp.data.store.prepare import Job, Progress, begin, finish, write_shard
+from onewarp.data.store.job import Job, begin
+from onewarp.data.store.prepare import Progress, finish, write_shard
 from onewarp.data.store.settings import StoreSettings
 from onewarp.errors import DataError, InputError, MissingDependency, OnewarpError
 

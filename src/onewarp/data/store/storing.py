@@ -24,7 +24,8 @@ import numpy as np
 
 from onewarp.data.base import Sample, Source
 from onewarp.data.store import layout
-from onewarp.data.store.prepare import Job, begin, finish, write_shard
+from onewarp.data.store.job import Job, begin
+from onewarp.data.store.prepare import finish, write_shard
 from onewarp.data.store.reader import StoreSource
 from onewarp.data.store.records import Record, reason, sample_of
 from onewarp.data.store.settings import StoreSettings, stored_size
