@@ -30,7 +30,9 @@ def albumentations() -> Any:
 
     import onewarp as ow
 
-    return ow.Albumentations([A.HueSaturationValue(p=1.0), A.CLAHE(p=1.0), A.ImageCompression((40, 90), p=1.0)])
+    return ow.Albumentations(
+        [A.HueSaturationValue(p=1.0), A.CLAHE(p=1.0), A.ImageCompression(quality_range=(40, 90), p=1.0)]
+    )
 
 
 def epoch(loader: Any) -> float:

@@ -364,13 +364,10 @@ def test_a_script_without_a_guard_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_worker_outlives_its_parent(tmp_path: Path, number: int) -> None:
     """Whether it computes in Python, or waits for the next batch."""
-    for body, then in [("time.sleep(600)", "pass"), ("pass", "time.sleep(600)")]:
+    for body, then in [("print('busy', flush=True); time.sleep(600)", "pass"), ("pass", "time.sleep(600)")]:
         running = script(tmp_path, body, then)
         pids = [int(pid) for pid in running.stdout.readline().split()]
-        if then != "pass":
-            running.stdout.readline()
-        else:
-            time.sleep(0.5)
+        assert running.stdout.readline() == ("busy\n" if then == "pass" else "(4, 8, 8, 3)\n")
         assert all(map(alive, pids))
         running.send_signal(number)
         running.communicate(timeout=60)

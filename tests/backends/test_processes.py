@@ -14,8 +14,9 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from loader_helpers import BACKEND, BATCH, POLICY, Recording, assert_same, model, source
+from loader_helpers import BACKEND, BATCH, POLICY, Recording, assert_same, fingerprint, model, source
 
+import onewarp as ow
 from onewarp.data.base import Sample, Source
 from onewarp.data.files import FileSource
 from onewarp.errors import DataError, InputError
@@ -121,6 +122,25 @@ def test_another_policy_gives_new_workers() -> None:
     next(iter(loader))
     assert workers_of(loader) != before
     wait_for_end(before)
+    loader._workers.close()
+
+
+def test_what_is_reconfigured_reaches_the_workers() -> None:
+    """Another policy gives new workers; frames are kept by threads, until they are no longer wanted."""
+    loader = Recording(source(), POLICY, BATCH, processes=1)
+    list(loader)
+    before = workers_of(loader)
+    loader.set_policy(ow.Policy([ow.CenterCrop(6), ow.Rescale(1 / 128)]))
+    for (images, _), expected in zip(loader, loader.expected(1), strict=True):
+        assert fingerprint(images) == expected
+    assert workers_of(loader) != before
+    wait_for_end(before)
+    before = workers_of(loader)
+    loader.reconfigure(reuse=2)
+    assert len(list(loader)) == 6 and loader._workers is None
+    wait_for_end(before)
+    loader.reconfigure(reuse=1)
+    assert len(list(loader)) == 6 and len(workers_of(loader)) == 1
     loader._workers.close()
 
 

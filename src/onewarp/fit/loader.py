@@ -440,9 +440,10 @@ class Loader(keras.utils.PyDataset):
 
     def _pool(self) -> WorkerPool | None:
         """The worker processes for the batches as they are now, where there are to be any."""
-        if self.processes is not None and (self._workers is None or self._workers.batches is not self.batches):
-            if self._workers is not None:
-                self._workers.close()
+        if self._workers is not None and self._workers.batches is not self.batches:  # placed or reconfigured
+            self._workers.close()
+            self._workers = None
+        if self.processes is not None and self._workers is None and self.reuse == 1:  # threads keep frames
             self._workers = WorkerPool(self.batches, self.processes)
         return self._workers
 

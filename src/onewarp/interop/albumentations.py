@@ -57,25 +57,26 @@ class Albumentations:
         given: dict[str, Any] = {"image": sample["images"]}
         if "segmentation_masks" in sample:
             given["mask"] = sample["segmentation_masks"]
-        boxes = sample.get("bounding_boxes", {"boxes": np.zeros((0, 4)), "labels": np.zeros(0, np.int64)})
-        given.update(bboxes=np.asarray(boxes["boxes"], np.float64), rows=np.arange(len(boxes["labels"])))
-        points = sample.get("keypoints", np.zeros((0, 3), np.float32))
-        given["keypoints"] = np.asarray(points[:, :2], np.float64)
-        composed = self._composed()
+        boxes, points = sample.get("bounding_boxes"), sample.get("keypoints")
+        if boxes is not None:
+            given.update(bboxes=np.asarray(boxes["boxes"], np.float64), rows=np.arange(len(boxes["labels"])))
+        if points is not None:
+            given["keypoints"] = np.asarray(points[:, :2], np.float64)
+        composed = self._composed(boxes is not None, points is not None)
         composed.set_random_seed(int(generator.integers(1 << 31)))
         found = composed(**given)
         result = {**sample, "images": np.ascontiguousarray(found["image"])}
         if "segmentation_masks" in sample:
             result["segmentation_masks"] = np.ascontiguousarray(found["mask"])
-        if "bounding_boxes" in sample:
+        if boxes is not None:
             kept = np.asarray(found["rows"], np.int64)
             corners = np.asarray(found["bboxes"], np.float32).reshape(-1, 4)
             result["bounding_boxes"] = {**boxes, "boxes": corners, "labels": np.asarray(boxes["labels"])[kept]}
-        if "keypoints" in sample:
+        if points is not None:
             result["keypoints"] = _points(points, np.asarray(found["keypoints"]).reshape(-1, 2), result["images"].shape)
         return result
 
-    def _composed(self) -> Any:
+    def _composed(self, boxes: bool, points: bool) -> Any:
         """This thread's own copy: a composition keeps the state of its random numbers."""
         if not hasattr(self._own, "composed"):
             import copy
@@ -84,8 +85,8 @@ class Albumentations:
 
             self._own.composed = Compose(
                 copy.deepcopy(self.transforms),
-                bbox_params=BboxParams(**self._boxes, label_fields=["rows"]),
-                keypoint_params=KeypointParams(format="xy", remove_invisible=False),
+                bbox_params=BboxParams(**self._boxes, label_fields=["rows"]) if boxes else None,
+                keypoint_params=KeypointParams(format="xy", remove_invisible=False) if points else None,
             )
         return self._own.composed
 
