@@ -57,6 +57,7 @@ _HOMES = {
     "SaveExamples": "onewarp.fit.examples",
     "evaluate": "onewarp.fit.evaluate",
     "predict": "onewarp.fit.evaluate",
+    "set_memory": "onewarp.fit.memory",
     "resume_fit": "onewarp.fit.backup",
 }
 
@@ -153,6 +154,9 @@ if TYPE_CHECKING:
     )
     from onewarp.fit.loader import (
         Loader as Loader,
+    )
+    from onewarp.fit.memory import (
+        set_memory as set_memory,
     )
     from onewarp.fit.model import (
         AugmentedModel as AugmentedModel,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
+from onewarp.cli.environment import examine
 from onewarp.cli.options import BackendOption, Model, PolicyFile, ThreadsOption, choose_backend, read_policy
 from onewarp.cli.policies import PHOTOS
 from onewarp.errors import DataError, InputError, OnewarpError
@@ -37,9 +38,13 @@ class Case:
 
 def doctor(
     path: Annotated[
-        Path,
+        Path | None,
         typer.Argument(metavar="RUN_OR_SOURCE", help="A run folder of onewarp train; or a folder or tar of images."),
-    ],
+    ] = None,
+    env: Annotated[
+        bool, typer.Option("--env", help="Look at the machine instead: versions, devices, settings.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="With --env: print JSON.")] = False,
     policy: PolicyFile = None,
     model: Annotated[
         Model | None,
@@ -60,8 +65,17 @@ def doctor(
     Reading, decoding, augmenting, copying to the device and the train step are measured one by one, the step on a batch
     that lies where it trains, then a training as it is. Nothing is kept.
 
+    With --env it says what there is to run on, and what of it does not fit together; exit status 1 if something cannot
+    work so.
+
     Example: [cyan]onewarp doctor photos/ --policy policy.yaml --model resnet20[/cyan]
+
+    Example: [cyan]onewarp doctor --env[/cyan]
     """
+    if env == (path is not None) or (json and not env):
+        raise typer.BadParameter("name a RUN_OR_SOURCE, or give --env (and --json with it), not both")
+    if path is None:
+        return examine(backend, json)
     case = of_run(path) if (path / "config.yaml").is_file() else of_source(path)
     given = {"model": model, "batch_size": batch_size, "threads": threads, "backend": backend}
     case = replace(case, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
