@@ -6,8 +6,8 @@ FOLDER holds `coco_tiny` and `cifar10-train.tar`. Three parts, two threads, JAX:
 
 photos     5,000 JPEG photographs of about 640x480 -> RandomResizedCrop 224, flip, rotate 15, colour jitter, normalise
 cifar      CIFAR-10 as 50,000 JPEG files and as a tar -> flip, shift 0.1, rotate 10, float32, batch 128
-question   25,000 JPEG photographs -> 32x32 -> flatten -> dense 3072-768-384-2: all in memory, resized on the fly and resized
-           beforehand took 0, 36 and 13 s per epoch on a GTX 970
+question   25,000 JPEG photographs -> 32x32 -> flatten -> dense 3072-768-384-2: all in memory, resized on the fly and
+           resized beforehand took 0, 36 and 13 s per epoch on a GTX 970
 
 Each way is a process of its own that runs an epoch to warm up (it fills a store or keeps frames) and then some more, of
 which the median counts. The photographs are those of coco_tiny, copied to files of their own.
