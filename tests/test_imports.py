@@ -184,6 +184,10 @@ def test_reading_data_needs_no_keras() -> None:
     assert not modules_after("import onewarp.data, onewarp.data.batches, onewarp.data.prefetch") & set(BACKENDS)
 
 
+def test_the_dense_crf_and_the_metrics_need_no_keras() -> None:
+    assert not modules_after("import onewarp.segment; onewarp.segment.DenseCRF") & HEAVY
+
+
 def test_every_public_name_is_there() -> None:
     names = [name for name in dir(ow) if not name.startswith("_")]
     assert {"Policy", "Spec", "Rotate", "OneOf", "Normalize"} <= set(names)
