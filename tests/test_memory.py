@@ -24,7 +24,7 @@ pytest.importorskip("keras")
 
 import onewarp as ow
 from data_helpers import encode, picture
-from onewarp.data.order import order
+from onewarp.data.order import _sorted
 
 MIB = 2**20
 
@@ -129,7 +129,7 @@ def bytes_per_file(kind: type[ow.FileSource], folder: Path, few: int, many: int)
 
 def kept_after_an_epoch(kind: type[ow.FileSource], names: Sequence[str]) -> int:
     """Bytes that a Loader over `names`, which exist already, holds after an epoch and the beginnings of nine more."""
-    order.cache_clear()
+    _sorted.cache_clear()
     policy = ow.Policy([ow.Resize(8)])
     labels = np.arange(len(names)) % 4
     tracemalloc.start()

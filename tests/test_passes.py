@@ -31,6 +31,12 @@ class Stub:
     def __len__(self) -> int:
         return self.count
 
+    def begin(self, epoch: int) -> None:
+        pass
+
+    def frames(self, epoch: int) -> None:
+        return None
+
     def get(self) -> Batch:
         self.clock.now += self.seconds
         return Batch({"images": np.zeros((2, 1, 1, 3))}, ("a file",))
