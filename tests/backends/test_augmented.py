@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import keras
@@ -111,12 +112,15 @@ def data_sets() -> dict[str, Any]:
         import tensorflow as tf
 
         found["tf.data"] = lambda: tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
-    try:
+    if importlib.util.find_spec("grain") is not None:
+        import grain
+
+        found["grain"] = lambda: grain.MapDataset.source(list(zip(x, y, strict=True))).batch(4).to_iter_dataset()
+    if importlib.util.find_spec("torch") is not None:
         import torch
-    except ImportError:
-        return found
-    tensors = torch.utils.data.TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
-    found["torch"] = lambda: torch.utils.data.DataLoader(tensors, batch_size=4)
+
+        tensors = torch.utils.data.TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+        found["torch"] = lambda: torch.utils.data.DataLoader(tensors, batch_size=4)
     return found
 
 

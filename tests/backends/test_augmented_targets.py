@@ -14,6 +14,7 @@ from loader_helpers import weights
 import onewarp as ow
 from onewarp.data.travel import PARAMS, unpack
 from onewarp.errors import InputError
+from onewarp.models import unet
 
 pytestmark = ignore_inside_keras
 
@@ -76,6 +77,35 @@ def test_masks_as_y() -> None:
     assert numbers == pytest.approx(expected, abs=1e-5)
     val = ow.Loader(source, fixed, 4, shuffle=False, placement="device")
     assert ow.evaluate(found["device"], val) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("channel", [False, True])
+def test_masks_of_one_class(channel: bool) -> None:
+    """A U-Net with one sigmoid per pixel, whose masks are [n, h, w] or [n, h, w, 1] of 0 and 1."""
+    scene, found = scenes(), {}
+    masks = (scene["segmentation_masks"] > 1).astype(np.uint8)
+    masks = masks[..., None] if channel else masks
+    source = ow.ArraySource(scene["images"], segmentation_masks=masks)
+    ids = np.arange(8)
+    for placement in ("host", "device", "arrays", "by hand"):
+        keras.utils.set_random_seed(0)
+        inner = unet((6, 6, 3), 1, filters=2, depth=1)
+        model = ow.AugmentedModel(inner, MOVES, seed=4) if placement in ("device", "arrays") else inner
+        model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy", metrics=["binary_accuracy"])
+        if placement == "arrays":
+            model.fit(scene["images"], masks, batch_size=8, shuffle=False, epochs=2, verbose=0)
+        elif placement == "by hand":
+            for step in range(2):
+                batch = {"images": scene["images"], "segmentation_masks": masks}
+                seen = MOVES(batch, seed=4, epoch=step, ids=ids)
+                model.train_on_batch(seen["images"], seen["segmentation_masks"])
+        else:
+            model.fit(ow.Loader(source, MOVES, 4, placement=placement), epochs=2, verbose=0)
+        found[placement] = weights(model)
+    for one, other in (("device", "host"), ("arrays", "by hand")):
+        for mine, theirs in zip(found[one], found[other], strict=True):
+            np.testing.assert_allclose(mine, theirs, atol=1e-4)
+    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(found["host"], found["arrays"], strict=True))
 
 
 def test_boxes_as_y() -> None:
