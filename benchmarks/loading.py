@@ -10,7 +10,8 @@ question   25,000 JPEG photographs -> 32x32 -> flatten -> dense 3072-768-384-2: 
            resized beforehand took 0, 36 and 13 s per epoch on a GTX 970
 
 Each way is a process of its own that runs an epoch to warm up (it fills a store or keeps frames) and then some more, of
-which the median counts. The photographs are those of coco_tiny, copied to files of their own.
+which the median counts. The photographs are those of coco_tiny under many names, so they are read from the
+system's cache by everybody; the other libraries resize and augment each epoch anew.
 """
 
 from __future__ import annotations
@@ -259,7 +260,7 @@ WAYS = {
     "torch DataLoader + Albumentations": (torch_loader, "files", "jax"),
     "grain + Albumentations": (grain_loader, "files", "jax"),
 }
-MODELS = {"photos": ("none", "small", "large"), "cifar": ("none", "small"), "question": ("small",)}
+MODELS = {"photos": ("none", "small"), "cifar": ("none", "small"), "question": ("small",)}
 
 
 def files_of(part: str, data: Path, folder: Path, photographs: int) -> None:
@@ -272,7 +273,7 @@ def files_of(part: str, data: Path, folder: Path, photographs: int) -> None:
         return
     files = jpeg_files(data / "coco_tiny")
     for number in range(photographs):
-        shutil.copyfile(files[number % len(files)], folder / "files" / f"{number:06d}.jpg")
+        os.symlink(os.path.abspath(files[number % len(files)]), folder / "files" / f"{number:06d}.jpg")
 
 
 def one(part: str, name: str, kind: str, folder: Path, threads: int, epochs: int) -> None:
@@ -289,19 +290,19 @@ def one(part: str, name: str, kind: str, folder: Path, threads: int, epochs: int
     print("RESULT " + json.dumps({"images": count, "first": seconds[0], "seconds": seconds[1:]}))
 
 
-def measure(part: str, given: argparse.Namespace) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def measure(part: str, given: argparse.Namespace, found: dict[str, Any], keep: Callable[[], None]) -> None:
+    models = (*MODELS[part], "large") if given.large else MODELS[part]
     with tempfile.TemporaryDirectory(dir=given.scratch) as place:
         folder = Path(place)
         files_of(part, Path(given.data), folder, 25_000 if part == "question" else given.photographs)
         found["seconds to prepare"] = prepare(part, folder, given.threads)
-        print(f"\n{part}: seconds per epoch ({', '.join(MODELS[part])})", flush=True)
+        print(f"\n{part}: seconds per epoch ({', '.join(models)})", flush=True)
         for name, (_, way, backend) in WAYS.items():
             if (way == "tar") != (part == "cifar") and way == "tar":
                 continue
             row = {}
-            for kind in MODELS[part]:
-                if kind == "large" and way not in ("in memory", "raw store", "jpeg store", "frames", "files"):
+            for kind in models:
+                if (kind == "large" or kind != MODELS[part][0]) and not name.startswith("onewarp"):
                     continue
                 command = [sys.executable, "-m", "benchmarks.loading", "--one", part, name, kind, str(folder)]
                 command += ["--threads", str(given.threads), "--epochs", str(1 if kind == "large" else given.epochs)]
@@ -313,12 +314,12 @@ def measure(part: str, given: argparse.Namespace) -> dict[str, Any]:
                     continue
                 row[kind] = json.loads(lines[-1].removeprefix("RESULT "))
             found[name] = row
+            keep()
             texts = [
                 f"{statistics.median(one['seconds']):8.2f}" if "seconds" in one else f"{one['error'][:60]:>8}"
                 for one in row.values()
             ]
             print(f"{name:>36} {' '.join(texts)}", flush=True)
-    return found
 
 
 def main() -> None:
@@ -328,6 +329,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=int, default=5000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=3, help="after the first")
+    parser.add_argument("--large", action="store_true", help="also under a MobileNet, which hides all loading")
     parser.add_argument("--scratch", help="a folder with some gigabytes of room")
     parser.add_argument("--out", type=Path, help="keep the figures as JSON")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
@@ -336,10 +338,14 @@ def main() -> None:
         one(*given.one[:3], Path(given.one[3]), given.threads, given.epochs)
         return
     results: dict[str, Any] = {"machine": machine(), "versions": versions()}
-    for part in given.only:
-        results[part] = measure(part, given)
+
+    def keep() -> None:
         if given.out:
             given.out.write_text(json.dumps(results, indent=1) + "\n")
+
+    for part in given.only:
+        results[part] = {}
+        measure(part, given, results[part], keep)
 
 
 if __name__ == "__main__":
