@@ -16,9 +16,11 @@ constexpr float kNever = -1e30f;  // the logarithm of a class that is not there
 
 typedef float Floats4 __attribute__((vector_size(16)));
 typedef int32_t Ints4 __attribute__((vector_size(16)));
+typedef uint32_t Uints4 __attribute__((vector_size(16)));
 template <class V> struct IntsOf;
 template <> struct IntsOf<Floats4> {
   typedef Ints4 type;
+  typedef Uints4 bits;
 };
 ONEWARP_INLINE Floats4 folded(Floats4 a, Floats4 b, bool highest) { return highest ? (a > b ? a : b) : a + b; }
 ONEWARP_INLINE float fold(Floats4 v, bool highest) {
@@ -29,8 +31,10 @@ ONEWARP_INLINE float fold(Floats4 v, bool highest) {
 #if defined(__AVX2__)
 typedef float Floats8 __attribute__((vector_size(32)));
 typedef int32_t Ints8 __attribute__((vector_size(32)));
+typedef uint32_t Uints8 __attribute__((vector_size(32)));
 template <> struct IntsOf<Floats8> {
   typedef Ints8 type;
+  typedef Uints8 bits;
 };
 ONEWARP_INLINE float fold(Floats8 v, bool highest) {
   return fold(folded(__builtin_shufflevector(v, v, 0, 1, 2, 3), __builtin_shufflevector(v, v, 4, 5, 6, 7), highest), highest);
@@ -39,8 +43,10 @@ ONEWARP_INLINE float fold(Floats8 v, bool highest) {
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
 typedef float Floats16 __attribute__((vector_size(64)));
 typedef int32_t Ints16 __attribute__((vector_size(64)));
+typedef uint32_t Uints16 __attribute__((vector_size(64)));
 template <> struct IntsOf<Floats16> {
   typedef Ints16 type;
+  typedef Uints16 bits;
 };
 #endif
 
@@ -75,6 +81,7 @@ template <class V> struct Lanes16 {
 // Relative error below 3e-7.
 template <class V> ONEWARP_INLINE V power_of_two(V y) {
   typedef typename IntsOf<V>::type I;
+  typedef typename IntsOf<V>::bits U;  // whatever a lane that does not count holds, it may wrap
   const V big = 12582912.0f - V{};  // adding it rounds to a whole number, held in the lowest bits
   const I low = y < -80.0f;
   const V n = y + big;
@@ -84,7 +91,7 @@ template <class V> ONEWARP_INLINE V power_of_two(V y) {
   z = z * f + 2.40222380e-1f;
   z = z * f + 6.93146856e-1f;
   z = z * f + 1.0f;
-  return low ? V{} : (V)((I)z + ((I)n << 23));
+  return low ? V{} : (V)((U)z + ((U)n << 23));
 }
 
 // The logarithm of positive normal numbers (Cephes).
