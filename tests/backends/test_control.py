@@ -330,7 +330,7 @@ def test_examples_now_and_their_probability(tmp_path: Path) -> None:
         ("save_examples: soon", "save_examples: 'soon' must be a whole number"),
         ("strength: [0.5", "while parsing"),
         ("just words", "is not a list of 'key: value' lines"),
-        ("reuse: 4", "'reuse' of a Loader cannot change between epochs; policy can"),
+        ("samples_per_class: 50", "with samples_per_class changed an epoch has .* train with resume_fit"),
         ("samples_per_class: many", "samples_per_class: 'many' must be a whole number of at least 1"),
         ("policy: none.yaml", "none.yaml: the policy cannot be read: No such file"),
         ("policy: [Rotat]", "there is no transform 'Rotat' .did you mean 'Rotate'"),

@@ -142,7 +142,7 @@ class Reused(Sampling):
 
     @property
     def key(self) -> str:
-        return self.first.key
+        return f"{self.first.key}, reuse={self.reuse}"
 
     def at(self, epoch: int, positions: np.ndarray) -> Chosen:
         return self.made(epoch - epoch % self.reuse, self.slots(epoch, positions))
