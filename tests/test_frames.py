@@ -280,7 +280,9 @@ class TestMaking:
             for _ in range(10):
                 ahead.get()
             ahead.join(5)
-        assert batches.frames(3) == ("reused", 120) and batches.frames(4) == ("new", 15)
+        assert batches.frames(3) == ("reused", 120)
+        kind, made = batches.frames(4)  # two threads round their shares, each for itself
+        assert kind == "new" and 15 <= made <= 17
 
     def test_looking_at_another_epoch_disturbs_nothing(self) -> None:
         batches = FrameBatches(arrays(60), PLAIN, 6, reuse=4)

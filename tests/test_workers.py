@@ -321,11 +321,13 @@ def test_what_a_worker_cannot_load_is_told(tmp_path: Path, pools: Any, monkeypat
 # --- with the script that starts them -------------------------------------------------------------------------------
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 import numpy as np
 import onewarp as ow
 from onewarp.data.batches import Batches
 from onewarp.data.workers import WorkerPool
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and its children with it
 
 def own(sample):
     {body}

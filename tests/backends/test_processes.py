@@ -160,8 +160,9 @@ def test_what_stays_in_one_process(tmp_path: Path) -> None:
 
 
 SCRIPT = """
-import sys, threading, time
+import signal, sys, threading, time
 sys.path[:0] = {path}
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and its children with it
 import keras
 import worker_functions
 from loader_helpers import BATCH, POLICY, model, source
