@@ -188,6 +188,11 @@ def test_the_dense_crf_and_the_metrics_need_no_keras() -> None:
     assert not modules_after("import onewarp.segment; onewarp.segment.DenseCRF") & HEAVY
 
 
+def test_a_forest_needs_no_keras_and_scikit_learn_only_to_be_trained() -> None:
+    loaded = modules_after("from onewarp.segment import PixelFeatures, PixelForest, sample_pixels; PixelForest(3)")
+    assert not loaded & {*BACKENDS, "joblib", "matplotlib", "scipy", "sklearn"}
+
+
 def test_every_public_name_is_there() -> None:
     names = [name for name in dir(ow) if not name.startswith("_")]
     assert {"Policy", "Spec", "Rotate", "OneOf", "Normalize"} <= set(names)

@@ -1,7 +1,8 @@
 """Dense prediction: conditional random fields over pixels and sequences, the search for their parameters, and metrics.
 
-`DenseCRF`, `GridCRF`, `unary_from_labels`, `tune_crf` and the metrics work on NumPy arrays and need no backend.
-`ConvCRF` and `LinearChainCRF` are Keras layers and are loaded when they are first asked for.
+`DenseCRF`, `GridCRF`, `unary_from_labels`, `tune_crf` and the metrics work on NumPy arrays and need no backend. What
+needs more is loaded when it is first asked for: `ConvCRF` and `LinearChainCRF` are Keras layers; `PixelForest`,
+`PixelFeatures` and `sample_pixels` use OpenCV and scikit-learn.
 """
 
 from __future__ import annotations
@@ -17,8 +18,17 @@ from onewarp.segment.tune import Tuning, tune_crf
 if TYPE_CHECKING:
     from onewarp.segment.chain_crf import LinearChainCRF
     from onewarp.segment.conv_crf import ConvCRF
+    from onewarp.segment.features import PixelFeatures
+    from onewarp.segment.forest import PixelForest
+    from onewarp.segment.pixels import sample_pixels
 
-_LAYERS = {"ConvCRF": "onewarp.segment.conv_crf", "LinearChainCRF": "onewarp.segment.chain_crf"}
+_LATE = {
+    "ConvCRF": "onewarp.segment.conv_crf",
+    "LinearChainCRF": "onewarp.segment.chain_crf",
+    "PixelFeatures": "onewarp.segment.features",
+    "PixelForest": "onewarp.segment.forest",
+    "sample_pixels": "onewarp.segment.pixels",
+}
 
 __all__ = [
     "BoundaryScores",
@@ -26,10 +36,13 @@ __all__ = [
     "DenseCRF",
     "GridCRF",
     "LinearChainCRF",
+    "PixelFeatures",
+    "PixelForest",
     "Scores",
     "Tuning",
     "boundary_scores",
     "confusion_matrix",
+    "sample_pixels",
     "scores",
     "tune_crf",
     "unary_from_labels",
@@ -37,6 +50,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAYERS:
-        return getattr(importlib.import_module(_LAYERS[name]), name)
+    if name in _LATE:
+        return getattr(importlib.import_module(_LATE[name]), name)
     raise AttributeError(f"module 'onewarp.segment' has no attribute {name!r}")

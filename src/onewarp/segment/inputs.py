@@ -13,9 +13,12 @@ from onewarp.errors import InputError
 TOLERANCE = 1e-2  # how far the probabilities of a pixel may be from a sum of 1
 
 
-def read_batch(image: Any, probs: Any) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Images uint8 [n, h, w, 3], probabilities float32 [n, h, w, classes], contiguous; and whether it was a batch."""
-    images, probabilities = np.asarray(image), np.asarray(probs)
+def read_images(image: Any) -> tuple[np.ndarray, bool]:
+    """Images uint8 [n, h, w, 3], contiguous; and whether it was a batch."""
+    try:
+        images = np.asarray(image)
+    except ValueError:  # a list of arrays that do not fit together
+        raise InputError("images have different sizes; pass them one by one, or resize them to one size") from None
     if images.ndim not in (3, 4) or images.shape[-1] != 3:
         hint = "repeat the one channel: np.repeat(x, 3, -1)" if images.shape[-1:] == (1,) or images.ndim == 2 else ""
         if images.ndim >= 3 and images.shape[-3] == 3:
@@ -27,13 +30,18 @@ def read_batch(image: Any, probs: Any) -> tuple[np.ndarray, np.ndarray, bool]:
         raise InputError(f"image is {images.dtype}, must be uint8 in [0, 255]; scale it back if it was normalised")
     if 0 in images.shape[-3:]:
         raise InputError(f"image has shape {images.shape}: there are no pixels")
+    batched = images.ndim == 4
+    return np.ascontiguousarray(images if batched else images[None]), batched
+
+
+def read_batch(image: Any, probs: Any) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Images uint8 [n, h, w, 3], probabilities float32 [n, h, w, classes], contiguous; and whether it was a batch."""
+    images, batched = read_images(image)
+    probabilities = np.asarray(probs)
     if probabilities.dtype != np.float32:
         raise InputError(f"probs is {probabilities.dtype}, must be float32; use probs.astype('float32')")
-    check_order(images.shape[:-1], probabilities.shape)
-    batched = images.ndim == 4
-    if not batched:
-        images, probabilities = images[None], probabilities[None]
-    return np.ascontiguousarray(images), np.ascontiguousarray(probabilities), batched
+    check_order(images.shape[0 if batched else 1 : 3], probabilities.shape)
+    return images, np.ascontiguousarray(probabilities if batched else probabilities[None]), batched
 
 
 def check_order(pixels: tuple[int, ...], shape: tuple[int, ...]) -> None:
