@@ -128,13 +128,13 @@ def prepare(part: str, folder: Path, threads: int) -> dict[str, float]:
     import onewarp as ow
     from onewarp.data.store import prepare as make
 
-    side = {"photos": 256, "cifar": None, "question": 32}[part]
+    how: dict[str, Any] = {"photos": {"short_side": 256}, "cifar": {}, "question": {"size": 32}}[part]
     paths = sorted(str(path) for path in (folder / "files").rglob("*.jpg"))
     found = {}
     for name, raw in (("jpeg-store", False), ("raw-store", True)):
         start = time.perf_counter()
         source = ow.FileSource(paths, classes_of(paths))
-        make(source, folder / name, ow.StoreSettings(short_side=side, quality=90, raw=raw), threads=threads)
+        make(source, folder / name, ow.StoreSettings(**how, quality=90, raw=raw), threads=threads)
         found[name] = time.perf_counter() - start
     return found
 

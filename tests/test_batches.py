@@ -14,6 +14,7 @@ import pytest
 import onewarp as ow
 import onewarp.data as data
 from data_helpers import class_folder, encode, picture, same
+from onewarp.data.assemble import Unreadable
 from onewarp.data.batches import Batches
 from onewarp.data.prefetch import prefetch_batches
 from onewarp.errors import DataError, InputError, PolicyError
@@ -51,6 +52,35 @@ def test_files_and_arrays_give_the_same_batches(folder: data.FolderSource) -> No
     for epoch in (0, 1):
         for index in range(len(from_files)):
             same(from_files.batch(epoch, index), from_memory.batch(epoch, index))
+
+
+@pytest.mark.parametrize("decode", ["exact", "fast"])
+@pytest.mark.parametrize("room", [1, 5000, 1 << 18])
+def test_images_warped_together_are_those_warped_alone(
+    room: int, decode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of several sizes and formats, with masks of 8 and 16 bits: whichever share a call of the kernel."""
+    monkeypatch.setattr("onewarp.data.assemble.RUN", room)
+    files, masks = [], []
+    for k, (height, width) in enumerate([(20, 30), (12, 18), (90, 130), (12, 18), (8, 8), (64, 40), (33, 17)]):
+        files.append(tmp_path / f"{k}.jpg")
+        files[-1].write_bytes(encode(picture(height, width, seed=k), "JPEG" if k != 3 else "PNG"))
+        masks.append(tmp_path / f"{k}.png")
+        mask = (np.arange(height * width).reshape(height, width) % 7).astype(np.uint16 if k in (1, 5) else np.uint8)
+        masks[-1].write_bytes(encode(mask, "PNG"))
+    source = data.FileSource(files, masks=masks)
+    together = Batches(source, POLICY, 7, shuffle=False, seed=2, decode=decode)
+    alone = Batches(source, POLICY, 1, shuffle=False, seed=2, decode=decode)
+    with ThreadPoolExecutor(3) as pool:
+        for found in (together.batch(1, 0), together.build(1, 0, pool).entries):
+            for k in range(7):
+                for role, values in alone.batch(1, k).items():
+                    np.testing.assert_array_equal(found[role][k], values[0])
+    for broken in (1, 3, 4):
+        files[broken].write_bytes(files[broken].read_bytes()[:-40])
+    with pytest.raises(Unreadable) as caught:
+        together.assemble(0, np.arange(7), np.zeros(7, np.int64), None)
+    assert list(caught.value.errors) == [1, 3, 4]
 
 
 @pytest.mark.parametrize("kind", ["files", "arrays"])

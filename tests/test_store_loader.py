@@ -234,7 +234,7 @@ def test_another_process_finishes_first(tmp_path: Path, monkeypatch) -> None:
     [
         (3, "store=3 names no folder"),
         ({"short_side": 256}, "names no folder"),
-        ({"path": "x", "size": 256}, "store has 'size'; it takes path, short_side, quality, raw"),
+        ({"path": "x", "width": 256}, "store has 'width'; it takes path, short_side, quality, raw, size"),
         ({"path": "x", "quality": 0}, "quality=0"),
     ],
 )

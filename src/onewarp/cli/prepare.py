@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from onewarp.cli.options import parse_size
 from onewarp.cli.preview import open_source
 from onewarp.errors import InputError
 
@@ -50,6 +51,10 @@ def prepare(
     raw: Annotated[
         bool, typer.Option("--raw", help="Keep pixels undecoded in 5 to 15 times the room: nothing to decode later.")
     ] = False,
+    size: Annotated[
+        str | None,
+        typer.Option("--size", metavar="HEIGHTxWIDTH", help="Make every image that size, whatever its proportions."),
+    ] = None,
     masks: MasksOption = None,
     annotations: AnnotationsOption = None,
     labels: LabelsOption = None,
@@ -86,7 +91,7 @@ def prepare(
 
     if address is not None and engine != "ray":
         raise InputError(f"--address {address} goes with --engine ray; add it")
-    settings = StoreSettings(short_side, quality, raw)
+    settings = StoreSettings(short_side, quality, raw, size=None if size is None else parse_size(size))
     opened = find_source(source, masks, annotations, labels, channels)
     options: dict[str, Any] = {
         "on_error": "skip" if skip else "raise",
@@ -102,10 +107,10 @@ def prepare(
         else:
             make(opened, out, settings, threads=threads, progress=progress, **options)
     store = StoreSource(out)
-    size = sum(path.stat().st_size for path in out.glob("*.bin"))
+    room = sum(path.stat().st_size for path in out.glob("*.bin"))
     unreadable = store.about["unreadable"]
     print(
-        f"{out}: {len(store)} images in {size / 1e6:,.1f} MB, {time.perf_counter() - began:.1f} s"
+        f"{out}: {len(store)} images in {room / 1e6:,.1f} MB, {time.perf_counter() - began:.1f} s"
         + (f"; {unreadable} could not be read" if unreadable else "")
     )
 

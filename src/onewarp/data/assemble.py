@@ -1,15 +1,15 @@
 """One batch, assembled: samples read, drawn for, warped and collated.
 
 Samples that lie in arrays go through the engine in one call per batch. Samples in files are read, drawn for together
-from the sizes in their headers, and then decoded and warped one by one, each into its slot of the batch while its
-pixels are in the cache.
+from the sizes in their headers, and then decoded and warped, each into its slot of the batch while its pixels are in
+the cache: one by one, or a few small ones together.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
@@ -29,6 +29,8 @@ from onewarp.errors import DataError, InputError, OnewarpError
 from onewarp.params import Params
 from onewarp.plan import Plan
 from onewarp.targets import one_hot
+
+RUN = 1 << 18  # bytes of decoded images that are warped by one call; they are to stay in a core's cache
 
 
 class Unreadable(Exception):
@@ -133,7 +135,7 @@ class Assembler:
             samples[slot] = self.source.drawn(int(rows[slot]), self.seed, epoch, int(occurrence[slot]))
             _ = samples[slot]["images"].shape  # reads the header, which may be what is wrong
 
-        _each(read, len(rows), pool)
+        _spread(lambda piece: _each(read, piece), _pieces(len(rows), pool), pool)
         batch: Sample = {role: [sample[role] for sample in samples] for role in samples[0] if role != "labels"}
         for role, padded in (("bounding_boxes", padded_boxes), ("keypoints", padded_points)):
             if role in batch:
@@ -150,34 +152,75 @@ class Assembler:
         rows: np.ndarray,
         pool: Executor | None,
     ) -> None:
-        """Decode every image and warp it into its slot of warped["images"]; masks likewise, under their own name."""
+        """Decode every image and warp it into its slot of warped["images"]; masks likewise, under their own name.
+
+        Small neighbours are decoded one behind the other and warped by one call, which by itself takes as long as
+        the warp of a 32x32 image.
+        """
         images, masks, out = batch["images"], batch.get("segmentation_masks"), warped["images"]
         found: list[np.ndarray] = [out] * len(rows)
         streamed = host.streams(out)
+        scales = [self._scale(plan, params, image, slot) for slot, image in enumerate(images)]
 
-        def warp(slot: int) -> None:
-            image, own, start = images[slot], params, slot
-            if isinstance(image, EncodedImage):
-                r = self._scale(plan, params, image, slot)
-                pixels = image.decode(_scratch(image.scaled(r), image.dtype), fast=self.fast, reduction=r)
-                if r > 1:
-                    own, start = host.reduced_source(plan, params, slot, r), 0
-            else:
-                pixels = image
-            host.run_images(plan, own, [pixels], out[slot : slot + 1], start=start, streamed=streamed)
+        def warp(run: range) -> None:
+            own, start, r = params, run.start, scales[run.start]
+            if r > 1:
+                own, start = host.reduced_source(plan, params, start, r), 0
+            pixels = self._decoded(images, run, r)
+            host.run_images(plan, own, pixels, out[run.start : run.stop], start=start, streamed=streamed)
             if masks is not None:
-                mask = masks[slot]
-                if isinstance(mask, LazyMask) and not isinstance(mask, DrawnMask):
-                    mask = mask.decode()
-                self._check_mask(mask.shape, image.shape, int(rows[slot]))
-                if isinstance(mask, DrawnMask):
-                    found[slot] = mask.draw(plan, params, slot)
-                else:
-                    found[slot] = host.run_masks(plan, params, [mask], start=slot)
+                self._warp_masks(plan, params, images, masks, run, rows, found)
 
-        _each(warp, len(rows), pool)
+        room = [_bytes(image) if r == 1 else RUN for image, r in zip(images, scales, strict=True)]
+        _spread(lambda piece: _spread(warp, _runs(piece, room)), _pieces(len(rows), pool), pool)
         if masks is not None:
             warped["segmentation_masks"] = self._joined(found)
+
+    def _decoded(self, images: Any, run: range, reduction: int) -> list[np.ndarray]:
+        """The images of a run, one behind the other in memory that the thread's next run takes again."""
+        pixels: list[np.ndarray] = []
+        memory, at = None, 0
+
+        def decode(slot: int) -> None:
+            nonlocal memory, at
+            image = images[slot]
+            if not isinstance(image, EncodedImage):
+                pixels.append(image)
+                return
+            shape, kind = image.scaled(reduction), np.dtype(image.dtype)
+            size = math.prod(shape) * kind.itemsize
+            if memory is None:
+                memory = _scratch(max(size, RUN))
+            place = memory[at : at + size].view(kind).reshape(shape)
+            at += size + -size % 64
+            pixels.append(image.decode(place, fast=self.fast, reduction=reduction))
+
+        _each(decode, run)
+        return pixels
+
+    def _warp_masks(
+        self, plan: Plan, params: Params, images: Any, masks: Any, run: range, rows: np.ndarray, found: list[np.ndarray]
+    ) -> None:
+        """Decode and warp the masks of a run; found[slot] becomes [1, h, w]."""
+        decoded: dict[int, np.ndarray] = {}
+
+        def mask(slot: int) -> None:
+            given = masks[slot]
+            if isinstance(given, LazyMask) and not isinstance(given, DrawnMask):
+                given = given.decode()
+            self._check_mask(given.shape, images[slot].shape, int(rows[slot]))
+            if isinstance(given, DrawnMask):
+                found[slot] = given.draw(plan, params, slot)
+            else:
+                decoded[slot] = given
+
+        _each(mask, run)
+        if len(decoded) == len(run) and len({(given.dtype, given.shape[2:]) for given in decoded.values()}) == 1:
+            together = host.run_masks(plan, params, list(decoded.values()), start=run.start)
+            found[run.start : run.stop] = np.split(together, len(run))
+        else:  # 8-bit and 16-bit files may meet in a batch
+            for slot, given in decoded.items():
+                found[slot] = host.run_masks(plan, params, [given], start=slot)
 
     def _joined(self, masks: list[np.ndarray]) -> Any:
         """Masks [1, h, w], one per sample, as one array."""
@@ -224,16 +267,21 @@ class Assembler:
         check_batch(decoded, self.plan.spec, corners)
 
 
-_memory = threading.local()  # .bytes: where a thread decodes one image after the other; fresh memory costs page faults
+_memory = threading.local()  # .bytes: where a thread decodes one run after the other; fresh memory costs page faults
 
 
-def _scratch(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """An array of this thread's own to decode an image into; good until the thread's next image."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
+def _scratch(size: int) -> np.ndarray:
+    """Bytes of this thread's own to decode into; good until the thread's next run."""
     if getattr(_memory, "bytes", np.empty(0)).size < size:
         _memory.bytes = np.empty(size, np.uint8)
-    view: np.ndarray = _memory.bytes[:size].view(dtype).reshape(shape)
-    return view
+    memory: np.ndarray = _memory.bytes
+    return memory
+
+
+def _bytes(image: Any) -> int:
+    """What an image takes when it is decoded, in whole lines of the cache."""
+    size: int = math.prod(image.shape) * np.dtype(image.dtype).itemsize
+    return size + -size % 64
 
 
 def _row(value: Any, slot: int) -> Any:
@@ -242,21 +290,50 @@ def _row(value: Any, slot: int) -> Any:
     return value[slot : slot + 1]
 
 
-def _each(function: Callable[[int], None], n: int, pool: Executor | None) -> None:
-    """function(0) ... function(n - 1), spread over the pool; every slot that fails is reported, not only the first."""
+def _pieces(n: int, pool: Executor | None) -> list[range]:
+    """The slots of a batch as tasks of a pool: a hand-over between threads costs more than an uneven end."""
+    step = n if pool is None else max(1, n // 16)
+    return [range(start, min(start + step, n)) for start in range(0, n, step)]
+
+
+def _runs(piece: range, room: list[int]) -> list[range]:
+    """`piece` as neighbours that take up to RUN bytes together, larger ones alone; room[slot]: what each takes."""
+    found, start, taken = [], piece.start, 0
+    for slot in piece:
+        if slot > start and taken + room[slot] > RUN:
+            found.append(range(start, slot))
+            start, taken = slot, 0
+        taken += room[slot]
+    found.append(range(start, piece.stop))
+    return found
+
+
+def _each(function: Callable[[int], None], slots: range) -> None:
+    """function(slot) for each; every slot that fails is reported, not only the first."""
+    errors: dict[int, OnewarpError] = {}
+    for slot in slots:
+        try:
+            function(slot)
+        except OnewarpError as error:
+            errors[slot] = error
+    if errors:
+        raise Unreadable(errors)
+
+
+def _spread(function: Callable[[range], None], ranges: list[range], pool: Executor | None = None) -> None:
+    """function(slots) for each, by the pool where there is one; what they report as unreadable is put together."""
     errors: dict[int, OnewarpError] = {}
 
-    def some(slots: Iterable[int]) -> None:
-        for slot in slots:
-            try:
-                function(slot)
-            except OnewarpError as error:
-                errors[slot] = error
+    def reporting(slots: range) -> None:
+        try:
+            function(slots)
+        except Unreadable as unreadable:
+            errors.update(unreadable.errors)
 
     if pool is None:
-        some(range(n))
+        for slots in ranges:
+            reporting(slots)
     else:
-        step = max(1, n // 16)  # a hand-over between threads costs more than an uneven end
-        list(pool.map(some, [range(start, min(start + step, n)) for start in range(0, n, step)]))
+        list(pool.map(reporting, ranges))
     if errors:
         raise Unreadable(errors)

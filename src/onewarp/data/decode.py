@@ -44,15 +44,27 @@ class EncodedImage:
         channels: 1 (grey), 3 (RGB) or 4 (RGBA) channels of the result.
         dtype: "uint8" or "uint16".
         exif: whether the EXIF orientation is applied; False leaves the frame as it is stored.
+        header: where it is known already; read from the bytes when it is needed otherwise.
     """
 
-    def __init__(self, data: Encoded, name: str, channels: int = 3, dtype: str = "uint8", *, exif: bool = True) -> None:
+    def __init__(
+        self,
+        data: Encoded,
+        name: str,
+        channels: int = 3,
+        dtype: str = "uint8",
+        *,
+        exif: bool = True,
+        header: Header | None = None,
+    ) -> None:
         if channels not in (1, 3, 4):
             raise InputError(f"channels={channels!r} is not known; use 1 (grey), 3 (RGB) or 4 (RGBA)")
         if dtype not in ("uint8", "uint16"):
             raise InputError(f'dtype={dtype!r} is not known for files; use "uint8" or "uint16"')
         self.data, self.name, self.channels, self.dtype = data, name, channels, dtype
         self.exif = exif
+        if header is not None:
+            self.header = header
 
     def __repr__(self) -> str:
         return f"EncodedImage({self.name!r}, {len(self.data)} bytes, channels={self.channels}, dtype={self.dtype!r})"
@@ -65,7 +77,7 @@ class EncodedImage:
         except DataError as error:
             raise DataError(f"{self.name}: {error}; {REMEDY}") from None
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int, int]:
         """(height, width, channels) after the EXIF orientation (unless exif=False), from the header alone."""
         header = self.header

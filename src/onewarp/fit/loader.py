@@ -69,7 +69,8 @@ class Loader(keras.utils.PyDataset):
             `AugmentedModel`, for which the batches stay as they are and x carries the numbers drawn (photos of
             different sizes are warped to one on the host first); "auto": `AugmentedModel.fit` measures both.
         store: a folder in which the samples are kept as `onewarp prepare` would keep them: written while they are first
-            read, read from there afterwards; or {"path": folder, "short_side": 256, "quality": 90, "raw": False}.
+            read, read from there afterwards; or {"path": folder, "short_side": 256, "quality": 90, "raw": False} (or
+            `size` in place of `short_side`).
         on_epoch_end: called as on_epoch_end(loader, epoch) once after each complete epoch.
 
     Attributes:

@@ -14,7 +14,7 @@ import numpy as np
 from onewarp.data.base import Source
 from onewarp.data.store import layout
 from onewarp.data.store.records import Record, record_of
-from onewarp.data.store.settings import StoreSettings, describe, stored_size
+from onewarp.data.store.settings import StoreSettings, describe
 from onewarp.errors import DataError, InputError
 
 SHARD_SIZE = 1 << 26  # bytes that a shard is to have, about
@@ -128,7 +128,7 @@ def samples_per_shard(source: Source, settings: StoreSettings, shard_size: int) 
             height, width, channels = source.lazy(int(index))["images"].shape
         except DataError:
             continue
-        height, width = stored_size(height, width, settings.short_side)
+        height, width = settings.stored_size(height, width)
         depth = np.dtype(source.dtype).itemsize
         sizes.append(height * width * (channels * depth if settings.encoding(source) == "raw" else 0.35 * depth))
     return int(min(max(shard_size // max(np.mean(sizes) if sizes else 1, 1), 1), 1 << 20))
@@ -167,9 +167,10 @@ def _index_is_sound(folder: Path, about: dict[str, Any]) -> bool:
 
 def difference(there: dict[str, Any], wanted: dict[str, Any]) -> str:
     """In words: how the store in a folder differs from the one that is to be made."""
-    for name, value in there["settings"].items():
-        if wanted["settings"][name] != value:
-            return f"holds a store of {name}={value!r}, not {wanted['settings'][name]!r}"
+    old, new = there["settings"], wanted["settings"]
+    for name in {**old, **new}:
+        if old.get(name) != new.get(name):
+            return f"holds a store of {name}={old.get(name)!r}, not {new.get(name)!r}"
     if there["samples"] != wanted["samples"]:
         return f"the source has changed: {there['samples']} samples when the store was made, now {wanted['samples']}"
     if there["shard_samples"] != wanted["shard_samples"]:

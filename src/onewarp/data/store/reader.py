@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from onewarp.data.base import Sample, Source
-from onewarp.data.sources import SMALL
 from onewarp.data.store import layout
 from onewarp.data.store.places import open_place
 from onewarp.data.store.records import MASK_TYPES, reason, sample_of
@@ -20,6 +19,7 @@ from onewarp.errors import DataError
 
 WHOLE = 1 << 28  # bytes of index up to which all of it is checked when the store is opened
 NAMES = 8  # shards whose names are kept
+SHARDS = 1 << 12  # shards whose arrays are kept
 AGAIN = "delete that file and prepare the store again: only what is missing is made"
 
 
@@ -76,10 +76,13 @@ class StoreSource(Source):
             )
         self._shards = np.frombuffer(index, layout.SHARD, count)
         self._rows = np.frombuffer(index, dtype, offset=start)
-        self._known = np.full(count, whole)  # shards whose rows are checked
+        self._fields = dtype.names or ()
+        self._rows_known = whole  # whether the rows of every shard are checked
+        self._files: dict[int, tuple[str, int, int]] = {}  # name, size and checksum of shards whose rows are checked
         raw = about["encoding"] == "raw"
         self._sound = np.zeros(len(self._rows) if raw else 0, bool)  # raw records that are checked
         self._names: dict[int, list[str]] = {}  # of the shards asked for last
+        self._kept: dict[int, Sample] = {}  # `_arrays` of shards asked for last
         self._describe(raw)
 
     def _describe(self, raw: bool) -> None:
@@ -138,13 +141,13 @@ class StoreSource(Source):
         return name
 
     def lazy(self, index: int) -> Sample:
-        row = self._rows[index]
-        data = self._record(index)
-        if not row["image"]:
+        fields = self._row(index)
+        data = self._record(index, fields)
+        if not fields["image"]:
             raise DataError(f"{reason(data)} (so it was when the store {self.path} was prepared)")
         if not self._place.lasting:
             data = memoryview(bytes(data))
-        sample = sample_of(data, row, self.about, f"{self.path}: sample {index}")
+        sample = sample_of(data, fields, self.about, f"{self.path}: sample {index}")
         if self.labels is not None:
             sample["labels"] = self.labels[index]
         return sample
@@ -153,34 +156,47 @@ class StoreSource(Source):
         return self._batch(indices) if self.dense else super().gather(indices)
 
     def views(self, indices: np.ndarray) -> Sample:
-        if not self.dense or not self._place.lasting or int(self._rows[0]["image"]) <= SMALL:
+        if not self.dense or not self._place.lasting:
             return self.gather(indices)
         indices = np.asarray(indices)
         self._check_raw(indices)
-        views = []
-        for shard, k in zip(*np.divmod(indices, self.about["shard_samples"]), strict=True):
-            views.append(self._arrays(int(shard))["images"][k])
+        shards, rows = (part.tolist() for part in np.divmod(indices, self.about["shard_samples"]))
+        images = [self._arrays(shard)["images"][row] for shard, row in zip(shards, rows, strict=True)]
         targets = self._batch(indices, without="images") if len(self.roles) > 1 else {}
-        return {"images": views, **targets}
+        return {"images": images, **targets}
 
     def _batch(self, indices: np.ndarray, without: str = "") -> Sample:
-        """Samples of equal sizes as new arrays, shard by shard."""
+        """Samples of equal sizes as new arrays."""
         indices = np.asarray(indices)
         self._check_raw(indices)
-        shards, k = np.divmod(indices, self.about["shard_samples"])
+        shards, rows = np.divmod(indices, self.about["shard_samples"])
         batch: Sample = {}
-        for shard in np.unique(shards):
-            chosen = shards == shard
-            for role, values in self._arrays(int(shard)).items():
-                if role != without:
-                    out = batch.setdefault(role, np.empty((len(indices), *values.shape[1:]), values.dtype))
-                    out[chosen] = values[k[chosen]]
+        for role, values in self._arrays(int(shards[0]) if len(shards) else 0).items():
+            if role != without:
+                batch[role] = np.empty((len(indices), *values.shape[1:]), values.dtype)
+        current, arrays = -1, {}
+        for place in np.argsort(shards, kind="stable").tolist() if batch else ():  # shard by shard, for remote ones
+            if shards[place] != current:
+                current = int(shards[place])
+                arrays = self._arrays(current)
+            for role, out in batch.items():
+                out[place] = arrays[role][rows[place]]
         if self.labels is not None:
             batch["labels"] = self.labels[indices]
         return batch
 
     def _arrays(self, shard: int) -> Sample:
         """The images (and masks) of a shard with records of equal sizes, as arrays over its memory."""
+        arrays = self._kept.get(shard)
+        if arrays is None:
+            arrays = self._arrays_of(shard)
+            if self._place.lasting:
+                if len(self._kept) >= SHARDS:
+                    self._kept = {}
+                self._kept[shard] = arrays
+        return arrays
+
+    def _arrays_of(self, shard: int) -> Sample:
         about, rows = self.about, layout.shard_rows(self.about, shard)
         data, stride = self._data(shard), int(self._rows[0]["size"])
         (height, width, channels), kind = self.image_shape, np.dtype(self.dtype)
@@ -196,38 +212,46 @@ class StoreSource(Source):
         return arrays
 
     def _check_raw(self, indices: np.ndarray) -> None:
-        for index in indices[~self._sound[indices]]:
-            self._record(int(index))
+        for index in np.sort(indices[~self._sound[indices]]).tolist():  # shard by shard, for remote ones
+            self._record(index, self._row(index))
 
-    def _record(self, index: int) -> memoryview:
-        """The bytes of a record, checked."""
+    def _row(self, index: int) -> dict[str, Any]:
+        """What the index says of a sample."""
+        return dict(zip(self._fields, self._rows[index].item(), strict=True))
+
+    def _record(self, index: int, fields: dict[str, Any]) -> memoryview:
+        """The bytes of a record, checked. fields: what `_row` says of it."""
         shard = index // self.about["shard_samples"]
-        data, row = self._data(shard), self._rows[index]
-        record = data[int(row["offset"]) : int(row["offset"]) + int(row["size"])]
-        if len(self._sound) and self._sound[index]:
+        data, offset = self._data(shard), fields["offset"]
+        record = data[offset : offset + fields["size"]]
+        raw = len(self._sound) > 0
+        if raw and self._sound[index]:
             return record
-        if zlib.crc32(record) != row["crc"]:
+        if zlib.crc32(record) != fields["crc"]:
             name = layout.shard_name(self.about, shard)
             self._place.forget(name)
+            self._kept.pop(shard, None)
             raise DataError(
                 f"{self._place.path(name)}: sample {index} is damaged (its checksum is another one); {AGAIN}"
             )
-        if len(self._sound):
+        if raw:
             self._sound[index] = True
         return record
 
     def _data(self, shard: int) -> memoryview:
         """The bytes of a shard, its part of the index checked."""
-        if not self._known[shard]:
+        file = self._files.get(shard)
+        if file is None:
             rows = self._rows[shard * self.about["shard_samples"] :][: self.about["shard_samples"]]
-            if zlib.crc32(rows.data) != self._shards[shard]["rows_crc"]:
+            if not self._rows_known and zlib.crc32(rows.data) != self._shards[shard]["rows_crc"]:
                 raise DataError(
                     f"{self._place.path(layout.index_name(self.about))}: the rows of shard {shard} are damaged "
                     "(their checksum is another one); copy it again, or prepare the store again"
                 )
-            self._known[shard] = True
-        known = self._shards[shard]
-        return self._map(layout.shard_name(self.about, shard), int(known["size"]), int(known["crc"]))
+            known = self._shards[shard]
+            file = layout.shard_name(self.about, shard), int(known["size"]), int(known["crc"])
+            self._files[shard] = file
+        return self._map(*file)
 
     def _map(self, name: str, size: int, crc: int) -> memoryview:
         try:

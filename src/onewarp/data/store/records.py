@@ -7,6 +7,7 @@ of 8 bytes. Labels and ids are in the index.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,8 @@ import simplejpeg
 
 from onewarp.data.base import Sample, Source
 from onewarp.data.decode import EncodedImage, EncodedMask, LazyMask
-from onewarp.data.store.settings import StoreSettings, stored_size
+from onewarp.data.header import Header
+from onewarp.data.store.settings import StoreSettings
 from onewarp.errors import DataError, OnewarpError
 
 MASK_TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "bool")
@@ -49,7 +51,7 @@ def record_of(source: Source, index: int, settings: StoreSettings, encoding: str
 def _record(sample: Sample, name: str, settings: StoreSettings, encoding: str) -> Record:
     image = sample["images"]
     height, width = image.shape[:2]
-    size = stored_size(height, width, settings.short_side)
+    size = settings.stored_size(height, width)
     parts = [_image(image, size, settings, encoding)]
     fields = {"height": size[0], "width": size[1], "image": len(parts[0])}
     if "segmentation_masks" in sample:
@@ -91,7 +93,7 @@ def _image(image: Any, size: tuple[int, int], settings: StoreSettings, encoding:
             return bytes(image.data)
     else:
         pixels = np.asarray(image)
-    pixels = np.ascontiguousarray(reduced(pixels, size))
+    pixels = np.ascontiguousarray(resized(pixels, size))
     channels = pixels.shape[2]
     if encoding == "raw":
         return pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -102,13 +104,15 @@ def _image(image: Any, size: tuple[int, int], settings: StoreSettings, encoding:
     return encoded
 
 
-def reduced(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image [h, w, c] at a smaller size: every pixel is the mean of the area that it covers."""
-    if pixels.shape[:2] == size:
-        return pixels
-    groups = [pixels[..., k : k + 4] for k in range(0, pixels.shape[2], 4)]  # OpenCV takes at most 4 channels
-    small = [cv2.resize(np.ascontiguousarray(group), size[::-1], interpolation=cv2.INTER_AREA) for group in groups]
-    return np.concatenate([part.reshape(*size, -1) for part in small], axis=2)
+def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image [h, w, c] at another size: a pixel is the mean of the area that it covers; longer sides are bilinear."""
+    smaller = min(size[0], pixels.shape[0]), min(size[1], pixels.shape[1])
+    for wanted, method in ((smaller, cv2.INTER_AREA), (size, cv2.INTER_LINEAR)):
+        if pixels.shape[:2] != wanted:
+            groups = [pixels[..., k : k + 4] for k in range(0, pixels.shape[2], 4)]  # OpenCV takes at most 4 channels
+            parts = [cv2.resize(np.ascontiguousarray(group), wanted[::-1], interpolation=method) for group in groups]
+            pixels = np.concatenate([part.reshape(*wanted, -1) for part in parts], axis=2)
+    return pixels
 
 
 def _mask(mask: np.ndarray, size: tuple[int, int], encoding: str) -> bytes:
@@ -133,34 +137,36 @@ def reason(data: memoryview) -> str:
     return bytes(data).rstrip(b"\0").decode(errors="replace")
 
 
-def sample_of(data: memoryview, row: np.void, about: dict[str, Any], name: str) -> Sample:
-    """A record as a sample without its label: images and masks undecoded, or as views of `data` where they are raw."""
-    names = row.dtype.names or ()
+def sample_of(data: memoryview, fields: Mapping[str, Any], about: dict[str, Any], name: str) -> Sample:
+    """A record as a sample without its label: images and masks undecoded, or as views of `data` where they are raw.
+
+    fields: those of its row in the index.
+    """
     raw = about["encoding"] == "raw"
-    height, width, channels = int(row["height"]), int(row["width"]), about["channels"]
-    image = data[: int(row["image"])]
-    at = len(image) + -len(image) % 8
-    sample: Sample = {
-        "images": np.frombuffer(image, about["dtype"]).reshape(height, width, channels)
-        if raw
-        else EncodedImage(image, name, channels, about["dtype"])
-    }
-    if "mask" in names:
-        mask = data[at : at + int(row["mask"])]
+    height, width, channels, size = fields["height"], fields["width"], about["channels"], fields["image"]
+    image, at = data[:size], size + -size % 8
+    if raw:
+        sample: Sample = {"images": np.frombuffer(image, about["dtype"]).reshape(height, width, channels)}
+    else:
+        # A JPEG is stored upright, and the header that it has is the one that was written: the record has a checksum.
+        header = Header("jpeg", height, width, channels=channels) if about["encoding"] == "jpeg" else None
+        sample = {"images": EncodedImage(image, name, channels, about["dtype"], header=header)}
+    if "mask" in fields:
+        mask = data[at : at + fields["mask"]]
         at += len(mask) + -len(mask) % 8
-        kind = np.dtype(MASK_TYPES[int(row["mask_type"])])
+        kind = np.dtype(MASK_TYPES[fields["mask_type"]])
         if not raw and kind in (np.uint8, np.uint16):
             sample["segmentation_masks"] = EncodedMask(mask, name)
         else:
             plain = mask if raw else zlib.decompress(mask)
             sample["segmentation_masks"] = np.frombuffer(plain, kind).reshape(height, width)
-    if "boxes" in names:
-        count = int(row["boxes"])
+    if "boxes" in fields:
+        count = fields["boxes"]
         boxes = np.frombuffer(data, "<f4", 4 * count, at).reshape(count, 4)
         labels = np.frombuffer(data, "<i8", count, at + 16 * count)
         at += 24 * count
         sample["bounding_boxes"] = {"boxes": boxes.copy(), "labels": labels.copy()}
-    if "points" in names:
-        count, size = int(row["points"]), int(row["point_size"])
+    if "points" in fields:
+        count, size = fields["points"], fields["point_size"]
         sample["keypoints"] = np.frombuffer(data, "<f4", count * size, at).reshape(count, size).copy()
     return sample

@@ -21,23 +21,33 @@ class StoreSettings:
 
     Attributes:
         short_side: pixels to which the shorter side of a larger image is reduced (by averaging areas), its masks,
-            boxes and keypoints with it; None keeps every size. Nothing is ever enlarged.
+            boxes and keypoints with it; None keeps every size. Nothing is enlarged.
         quality: of the JPEGs that are written, 1 to 100. A JPEG that is neither turned nor reduced is not encoded
             again: it keeps its bytes.
         raw: keep pixels as they are in memory, which takes no decoding and several times the room. Needed for
             floating-point images; uint16 images and images with an alpha channel become PNG without it.
         bounding_box_format: of the source's boxes, one of Keras' names; the store keeps them in that format.
+        size: (height, width) that every image gets, or a number for a square; proportions are not kept, and smaller
+            sides are enlarged (bilinear). In place of `short_side`; with `raw` the store is as fast as an array.
     """
 
     short_side: int | None = None
     quality: int = 90
     raw: bool = False
     bounding_box_format: str = "xyxy"
+    size: int | tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         side = self.short_side
         if side is not None and (not isinstance(side, (int, np.integer)) or side < 1):
             raise InputError(f"short_side={side!r} is not a positive whole number; pass pixels, e.g. 256, or None")
+        if self.size is not None:
+            both = (self.size, self.size) if isinstance(self.size, (int, np.integer)) else tuple(self.size)
+            if len(both) != 2 or not all(isinstance(one, (int, np.integer)) and one >= 1 for one in both):
+                raise InputError(f"size={self.size!r} must be (height, width) in pixels; pass e.g. (224, 224), or None")
+            if side is not None:
+                raise InputError(f"size={self.size!r} and short_side={side!r} both say how large; pass one of them")
+            object.__setattr__(self, "size", (int(both[0]), int(both[1])))
         if not isinstance(self.quality, (int, np.integer)) or not 1 <= self.quality <= 100:
             raise InputError(f"quality={self.quality!r} must be a whole number from 1 to 100; pass e.g. 90")
         if not isinstance(self.raw, bool):
@@ -58,13 +68,23 @@ class StoreSettings:
             return "png"
         raise InputError(f"{source.dtype} images of {channels} channels cannot be encoded; pass raw=True (--raw)")
 
+    def stored_size(self, height: int, width: int) -> tuple[int, int]:
+        """The (height, width) at which an image is stored."""
+        if isinstance(self.size, tuple):
+            return self.size
+        short, side = min(height, width), self.short_side
+        if side is None or short <= side:
+            return height, width
+        return max(1, round(height * side / short)), max(1, round(width * side / short))
 
-def stored_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
-    """The (height, width) at which an image is stored."""
-    short = min(height, width)
-    if short_side is None or short <= short_side:
-        return height, width
-    return max(1, round(height * short_side / short)), max(1, round(width * short_side / short))
+    def described(self) -> dict[str, Any]:
+        """The settings by name, for a manifest; what older stores do not know is there only where it is set."""
+        found = dataclasses.asdict(self)
+        if self.size is None:
+            del found["size"]
+        else:
+            found["size"] = list(found["size"])
+        return found
 
 
 def fingerprint(source: Source) -> str:
@@ -81,7 +101,7 @@ def describe(source: Source, settings: StoreSettings, shard_samples: int) -> dic
     labels = source.labels
     ids = source.ids(np.arange(len(source)))
     known: dict[str, Any] = {
-        "settings": dataclasses.asdict(settings),
+        "settings": settings.described(),
         "encoding": settings.encoding(source),
         "fingerprint": fingerprint(source),
         "samples": len(source),

@@ -18,7 +18,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from onewarp.data.store.job import Job, begin
 from onewarp.data.store.prepare import finish, write_shard
 from onewarp.data.store.reader import StoreSource
 from onewarp.data.store.records import Record, reason, sample_of
-from onewarp.data.store.settings import StoreSettings, stored_size
+from onewarp.data.store.settings import StoreSettings
 from onewarp.errors import DataError, InputError, OnewarpError
 
 # An entry of a journal: these numbers, the fields of the sample's row, the record.
@@ -42,14 +42,14 @@ def storing(source: Source, store: Any, bounding_box_format: str = "xyxy", on_er
 
     Args:
         source: the samples.
-        store: a folder; or a mapping {"path": folder, "short_side": ..., "quality": ..., "raw": ...}.
+        store: a folder; or a mapping {"path": folder, "short_side": ..., "quality": ..., "raw": ..., "size": ...}.
         bounding_box_format, on_error: those of the Loader.
     """
     given: dict[str, Any] = dict(store) if isinstance(store, Mapping) else {"path": store}
     path = given.pop("path", None)
     if not isinstance(path, (str, os.PathLike)):
         raise InputError(f'store={store!r} names no folder; pass a path, or {{"path": ..., "short_side": 256}}')
-    known = ("short_side", "quality", "raw")
+    known = ("short_side", "quality", "raw", "size")
     if unknown := sorted(set(given) - set(known)):
         raise InputError(f"store has {unknown[0]!r}; it takes path, {', '.join(known)}")
     settings = StoreSettings(**given, bounding_box_format=bounding_box_format)
@@ -74,12 +74,9 @@ class StoringSource(Source):
         self.dtype, self.value_range = source.dtype, source.value_range
         self.roles, self.outputs = source.roles, source.outputs
         self.blocks = layout.block_starts(self._job.about)
-        height, width, channels = source.image_shape
-        if height is not None and width is not None:
-            height, width = stored_size(height, width, self._job.settings.short_side)
-        else:
-            height = width = None
-        self.image_shape = (height, width, channels)
+        settings, (height, width, channels) = self._job.settings, source.image_shape
+        known = settings.size is not None or (height is not None and width is not None)
+        self.image_shape = (*(settings.stored_size(height or 0, width or 0) if known else (None, None)), channels)
         self.dense = source.dense and self._job.settings.raw and set(self.roles) <= {"images", "labels"}
         self._start()
 
@@ -138,10 +135,7 @@ class StoringSource(Source):
             self._write_if_all_is_there()
         if not record.fields["image"]:
             raise DataError(reason(memoryview(record.data)))
-        row = np.zeros((), layout.row_dtype(self._job.about))
-        for field, value in record.fields.items():
-            row[field] = value
-        sample = sample_of(memoryview(record.data), cast(np.void, row[()]), self._job.about, self.name(index))
+        sample = sample_of(memoryview(record.data), record.fields, self._job.about, self.name(index))
         if self.labels is not None:
             sample["labels"] = self.labels[index]
         return sample

@@ -59,7 +59,7 @@ def _damaged(store: StoreSource, shard: int) -> Iterator[str]:
     found = 0
     for index in layout.shard_rows(store.about, shard):
         try:
-            store._record(index)
+            store._record(index, store._row(index))
         except DataError as error:
             found += 1
             yield str(error)
