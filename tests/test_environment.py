@@ -90,6 +90,7 @@ CASES = {
     ),
     "torch's threads spin while they wait": replace(TORCH, settings={}),
     "8 processors are seen, but this container gets the time of 2; Loader\\(threads=2\\)": replace(ON_CPU, quota=2.0),
+    "JPEGs are decoded whole": replace(ON_CPU, jpeg_parts=False),
     "kernels are those for plain, this machine can run those for avx2": replace(ON_CPU, onewarp_isa="plain"),
 }
 

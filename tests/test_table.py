@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import onewarp as ow
+from onewarp.engine.host import run_images
+from onewarp.engine.visited import visited
 from onewarp.transform import Combinator, Erase, Filter, Geometric, Mix
 from onewarp.transforms import vocabulary
 from reference import run_policy, steps_of
@@ -102,6 +104,37 @@ def test_fused_with_neighbours_it_equals_the_slow_twin(row: Row, rng: np.random.
         compare(policy, pictures(row, rng), steps=True)  # a table rounds: what differs by one before may by two after
     without_table = ow.Policy([*before, transform, *[t for t in after if not isinstance(t, ow.Gamma)]])
     compare(without_table, pictures(row, rng), row.steps or row.tables)
+
+
+@every_row
+def test_pixels_outside_of_what_it_visits_do_not_matter(row: Row, rng: np.random.Generator) -> None:
+    if isinstance(row.make(1.0), Mix):
+        pytest.skip("mixing comes after everything that is visited")
+    images = pictures(row, rng, n=6)
+    end = [] if row.always else [ow.RandomCrop((9, 9))]
+    for fill_mode in ("constant", "nearest", "reflect", "wrap"):
+        for interpolation in ("bilinear", "bicubic", "nearest"):
+            policy = ow.Policy([row.make(0.7), *end], fill_mode=fill_mode, interpolation=interpolation)
+            plan, params = policy.plan(ow.Spec.of(images)), policy.draw(images, seed=4)
+            parts, spoilt = visited(plan, params, params.sizes), images.copy()
+            for image, (top, left, bottom, right) in zip(spoilt, parts, strict=True):
+                kept = image[top:bottom, left:right].copy()
+                image[...] = rng.integers(0, 256, image.shape)
+                image[top:bottom, left:right] = kept
+            np.testing.assert_array_equal(run_images(plan, params, spoilt), run_images(plan, params, images))
+
+
+def test_less_is_visited_than_all_and_one_pixel_less_would_be_too_little(rng: np.random.Generator) -> None:
+    images = rng.integers(0, 256, (64, 40, 60, 3), dtype=np.uint8)
+    policy = ow.Policy([ow.RandomResizedCrop(24, scale=(0.1, 0.6)), ow.Rotate(20)])
+    plan, params = policy.plan(ow.Spec.of(images)), policy.draw(images, seed=1)
+    parts, spoilt = visited(plan, params, params.sizes), images.copy()
+    assert (np.diff(parts[:, ::2]) * np.diff(parts[:, 1::2])).mean() < 0.75 * 40 * 60
+    for image, (top, left, bottom, right) in zip(spoilt, parts, strict=True):
+        kept = image[top + 4 : bottom - 4, left + 4 : right - 4].copy()
+        image[...] = 0
+        image[top + 4 : bottom - 4, left + 4 : right - 4] = kept
+    assert (run_images(plan, params, spoilt) != run_images(plan, params, images)).any()
 
 
 @every_row

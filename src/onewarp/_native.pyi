@@ -42,6 +42,20 @@ class Pass:
         threads: int = 1,
         streamed: bool = False,
     ) -> None: ...
+    def run_jpegs(
+        self,
+        jpegs: Sequence[bytes | memoryview],
+        places: NDArray[int32],
+        out: _Array,
+        matrices: NDArray[float32] | None,
+        fields: Sequence[NDArray[float32]],
+        frames: NDArray[float32] | None,
+        reduction: NDArray[int32] | None,
+        ops: Sequence[tuple[NDArray[float32] | None, _Flags]],
+        erase: Sequence[tuple[NDArray[int32] | NDArray[float32], _Flags, NDArray[uint32] | None]],
+        start: int = 0,
+        streamed: bool = False,
+    ) -> list[int]: ...
 
 def nearest(
     images: _Images,
@@ -108,3 +122,7 @@ def dense_crf(
 ) -> int: ...
 def isa() -> str: ...
 def isas() -> list[str]: ...
+
+decodes_parts: bool
+
+def jpeg_part(data: bytes | memoryview, out: NDArray[uint8], top: int, left: int, bottom: int, right: int) -> bool: ...

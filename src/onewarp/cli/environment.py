@@ -55,6 +55,7 @@ def table(facts: Facts) -> Table:
         "settings": _pairs(facts.settings) or "none",
         "processor": f"{facts.processor}, {facts.cores} of them{quota}",
         "instructions": f"{' '.join(facts.isa)}; onewarp uses {facts.onewarp_isa}",
+        "JPEG": "parts of images, by libjpeg-turbo" if facts.jpeg_parts else "whole images",
         "system": f"{facts.system}, Python {facts.python}",
         "packages": _pairs(facts.packages),
     }

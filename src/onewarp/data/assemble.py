@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -25,6 +25,7 @@ from onewarp.draw import draw
 from onewarp.engine import host
 from onewarp.engine.cut import cut, head
 from onewarp.engine.run import run
+from onewarp.engine.visited import visited
 from onewarp.errors import DataError, InputError, OnewarpError
 from onewarp.params import Params
 from onewarp.plan import Plan
@@ -112,7 +113,7 @@ class Assembler:
         if source.dense:
             host.run_images(plan, params, images, warped["images"])
         else:
-            self._warp_each(plan, params, batch, warped, rows, pool)
+            self._warp_each(plan, params, batch, warped, rows, sizes, pool)
         result = run(
             plan,
             params,
@@ -150,33 +151,45 @@ class Assembler:
         batch: Sample,
         warped: dict[str, np.ndarray],
         rows: np.ndarray,
+        sizes: np.ndarray,
         pool: Executor | None,
     ) -> None:
-        """Decode every image and warp it into its slot of warped["images"]; masks likewise, under their own name.
+        """Decode what every image shows and warp it into its slot of warped["images"]; masks likewise, as a whole.
 
-        Small neighbours are decoded one behind the other and warped by one call, which by itself takes as long as
-        the warp of a 32x32 image.
+        JPEGs are decoded and warped by one call. Of what is left, small neighbours are decoded one behind the other and
+        warped by one call, which by itself takes as long as the warp of a 32x32 image.
         """
         images, masks, out = batch["images"], batch.get("segmentation_masks"), warped["images"]
         found: list[np.ndarray] = [out] * len(rows)
-        streamed = host.streams(out)
+        streamed, parts = host.streams(out), visited(plan, params, sizes)
+        places = np.concatenate([sizes, parts], axis=1, dtype=np.int32)
+        direct = not self.fast and host.takes_jpegs(plan)
         scales = [self._scale(plan, params, image, slot) for slot, image in enumerate(images)]
 
         def warp(run: range) -> None:
             own, start, r = params, run.start, scales[run.start]
             if r > 1:
                 own, start = host.reduced_source(plan, params, start, r), 0
-            pixels = self._decoded(images, run, r)
+            pixels = self._decoded(images, run, r, parts)
             host.run_images(plan, own, pixels, out[run.start : run.stop], start=start, streamed=streamed)
+
+        def warp_jpegs(piece: range) -> list[int]:
+            own = slice(piece.start, piece.stop)
+            jpegs = [image.data if _straight(image) else b"" for image in images[own]]
+            left = host.run_jpegs(plan, params, jpegs, places[own], out[own], start=piece.start, streamed=streamed)
+            return [piece[number] for number in left]
+
+        def work(piece: range) -> None:
+            _spread(warp, _runs(warp_jpegs(piece) if direct else piece, room))
             if masks is not None:
-                self._warp_masks(plan, params, images, masks, run, rows, found)
+                _spread(lambda run: self._warp_masks(plan, params, images, masks, run, rows, found), _runs(piece, room))
 
         room = [_bytes(image) if r == 1 else RUN for image, r in zip(images, scales, strict=True)]
-        _spread(lambda piece: _spread(warp, _runs(piece, room)), _pieces(len(rows), pool), pool)
+        _spread(work, _pieces(len(rows), pool), pool)
         if masks is not None:
             warped["segmentation_masks"] = self._joined(found)
 
-    def _decoded(self, images: Any, run: range, reduction: int) -> list[np.ndarray]:
+    def _decoded(self, images: Any, run: range, reduction: int, parts: np.ndarray) -> list[np.ndarray]:
         """The images of a run, one behind the other in memory that the thread's next run takes again."""
         pixels: list[np.ndarray] = []
         memory, at = None, 0
@@ -193,7 +206,9 @@ class Assembler:
                 memory = _scratch(max(size, RUN))
             place = memory[at : at + size].view(kind).reshape(shape)
             at += size + -size % 64
-            pixels.append(image.decode(place, fast=self.fast, reduction=reduction))
+            top, left, bottom, right = parts[slot].tolist()
+            part = top, left, bottom, right
+            pixels.append(image.decode(place, fast=self.fast, reduction=reduction, part=part))
 
         _each(decode, run)
         return pixels
@@ -296,16 +311,22 @@ def _pieces(n: int, pool: Executor | None) -> list[range]:
     return [range(start, min(start + step, n)) for start in range(0, n, step)]
 
 
-def _runs(piece: range, room: list[int]) -> list[range]:
-    """`piece` as neighbours that take up to RUN bytes together, larger ones alone; room[slot]: what each takes."""
-    found, start, taken = [], piece.start, 0
-    for slot in piece:
-        if slot > start and taken + room[slot] > RUN:
-            found.append(range(start, slot))
-            start, taken = slot, 0
-        taken += room[slot]
-    found.append(range(start, piece.stop))
+def _runs(slots: Sequence[int], room: list[int]) -> list[range]:
+    """Neighbours among `slots` that take up to RUN bytes together, larger ones alone; room[slot]: what each takes."""
+    found: list[range] = []
+    taken = 0
+    for slot in slots:
+        if found and slot == found[-1].stop and taken + room[slot] <= RUN:
+            found[-1] = range(found[-1].start, slot + 1)
+            taken += room[slot]
+        else:
+            found.append(range(slot, slot + 1))
+            taken = room[slot]
     return found
+
+
+def _straight(image: Any) -> bool:
+    return isinstance(image, EncodedImage) and image.straight
 
 
 def _each(function: Callable[[int], None], slots: range) -> None:

@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from onewarp import _native
 from onewarp.blocks import BLOCKS
 from onewarp.data.header import Encoded, Header, read_header
 from onewarp.errors import DataError, InputError
@@ -100,13 +101,27 @@ class EncodedImage:
         whole = header.height % reduction == 0 and header.width % reduction == 0
         return header.format == "jpeg" and header.channels != 4 and (whole or self.orientation == 1)
 
-    def decode(self, out: np.ndarray | None = None, *, fast: bool = False, reduction: int = 1) -> np.ndarray:
+    @property
+    def straight(self) -> bool:
+        """Whether the pixels are those of a JPEG as it lies there: not turned, nor made deeper, nor given an alpha."""
+        return self.header.format == "jpeg" and self.orientation == 1 and self.dtype == "uint8" and self.channels != 4
+
+    def decode(
+        self,
+        out: np.ndarray | None = None,
+        *,
+        fast: bool = False,
+        reduction: int = 1,
+        part: tuple[int, int, int, int] | None = None,
+    ) -> np.ndarray:
         """The pixels [height, width, channels] of `dtype`, in the frame after the EXIF orientation.
 
         Args:
             out: array of that shape and dtype to write into; a new one by default.
             fast: whether a JPEG may be decoded by the faster DCT and upsampling, whose pixels differ.
             reduction: 1, 2, 4 or 8: decode at that fraction of the size (see `scaled`), where `scales(reduction)`.
+            part: (top, left, bottom, right), the last two exclusive: nothing else of `out` need be right. Inside they
+                are the pixels of the whole image. Damage that lies below a part is not noticed.
 
         Raises:
             DataError: truncated or damaged data, or a sample type other than 8 or 16 bits; the message names the file.
@@ -120,6 +135,8 @@ class EncodedImage:
         header = self.header
         try:
             ready = out if self.dtype == "uint8" else None
+            if part is not None and self._decode_part(out, part, fast or reduction > 1):
+                return out  # type: ignore[return-value]
             pixels = _jpeg(self.data, header, self.channels, ready, fast, reduction)
             if pixels is None:
                 pixels = _stored(self.data, header)
@@ -134,6 +151,12 @@ class EncodedImage:
             return np.ascontiguousarray(pixels)
         out[...] = pixels
         return out
+
+    def _decode_part(self, out: np.ndarray | None, part: tuple[int, int, int, int], otherwise: bool) -> bool:
+        """Decode a part alone, where that is possible and not all of the image."""
+        if out is None or otherwise or not self.straight or part == (0, 0, *self.shape[:2]):
+            return False
+        return out.flags.c_contiguous and _native.jpeg_part(self.data, out, *part)
 
 
 class LazyMask:

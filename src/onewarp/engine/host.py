@@ -121,31 +121,54 @@ def run_images(
     out = allocate(plan, n) if out is None else out
     streamed = streams(out) if streamed is None else streamed
     _check_finite(plan, params, start, n)
-    arrays, current = params.arrays, images
+    current = images
     for step in _steps(plan):
         if step.parts.filter is not None:
             current = _run_filter(plan, params, step, current, start, threads)
             continue
         target = out if step.parts.last else _intermediate(plan, step, current)
-        w, c, e = step.parts.warp, step.parts.colour, step.parts.erase
-        step.kernel.run(
-            current,
-            target,
-            matrices=None if w is None else arrays[f"{w}.matrix"],
-            fields=[arrays[f"{w}.field{i}"] for i in range(step.fields)],
-            frames=arrays[f"{w}.frames"] if step.fields else None,
-            reduction=arrays.get(f"{w}.reduction"),
-            ops=[(arrays.get(f"{c}.op{i}"), arrays[f"{c}.active{i}"]) for i in range(step.ops)],
-            erase=[
-                (arrays[f"{e}.erase{i}"], arrays[f"{e}.active{i}"], arrays.get(f"{e}.keys{i}"))
-                for i in range(step.erases)
-            ],
-            start=start,
-            threads=threads,
-            streamed=streamed and target is out,
-        )
+        numbers = _numbers(step, params)
+        step.kernel.run(current, target, **numbers, start=start, threads=threads, streamed=streamed and target is out)
         current = target
     return out
+
+
+def _numbers(step: _Step, params: Params) -> dict[str, Any]:
+    """The parameter arrays of a pass, as the kernel takes them."""
+    arrays, w, c, e = params.arrays, step.parts.warp, step.parts.colour, step.parts.erase
+    return {
+        "matrices": None if w is None else arrays[f"{w}.matrix"],
+        "fields": [arrays[f"{w}.field{i}"] for i in range(step.fields)],
+        "frames": arrays[f"{w}.frames"] if step.fields else None,
+        "reduction": arrays.get(f"{w}.reduction"),
+        "ops": [(arrays.get(f"{c}.op{i}"), arrays[f"{c}.active{i}"]) for i in range(step.ops)],
+        "erase": [
+            (arrays[f"{e}.erase{i}"], arrays[f"{e}.active{i}"], arrays.get(f"{e}.keys{i}")) for i in range(step.erases)
+        ],
+    }
+
+
+def takes_jpegs(plan: Plan) -> bool:
+    """Whether `run_jpegs` can do anything under this plan: it is one pass from uint8 images of 1 or 3 channels."""
+    one = len(_steps(plan)) == 1 and _steps(plan)[0].kernel is not None
+    return _native.decodes_parts and one and plan.spec.dtype == "uint8" and plan.spec.channels in (1, 3)
+
+
+def run_jpegs(
+    plan: Plan, params: Params, jpegs: list[Any], places: np.ndarray, out: np.ndarray, *, start: int, streamed: bool
+) -> list[int]:
+    """`run_images` on JPEGs: each is decoded as far as the plan reads it and warped while its pixels are in the cache.
+
+    Nothing of Python happens between images: the decoder would have pushed its code out of the caches each time.
+
+    jpegs: the bytes of each; places: int32 [n, 6], their heights, widths and parts (`onewarp.engine.visited`).
+    Returns the numbers of those that have to be decoded by other means: several scans, CMYK, damage, no JPEG at all.
+    """
+    (step,) = _steps(plan)
+    _check_finite(plan, params, start, len(jpegs))
+    numbers = _numbers(step, params)
+    left: list[int] = step.kernel.run_jpegs(jpegs, places, out, **numbers, start=start, streamed=streamed)
+    return left
 
 
 def reduction(plan: Plan, params: Params, row: int) -> int:

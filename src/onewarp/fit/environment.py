@@ -38,6 +38,7 @@ class Facts:
         gpus, driver_cuda: NVIDIA's, and the newest CUDA that their driver runs.
         processor, isa: its name and its vector instructions.
         kernels, onewarp_isa: the kernels of onewarp that it can run, best first, and those that are chosen.
+        jpeg_parts: whether onewarp was built with libjpeg-turbo, so that it decodes no more of a JPEG than is shown.
         cores, quota: processors that this process may use; how many a container grants it the time of.
         memory, settings: environment variables, as they are set.
     """
@@ -56,6 +57,7 @@ class Facts:
     isa: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
     onewarp_isa: str = ""
+    jpeg_parts: bool = True
     cores: int = 1
     quota: float | None = None
     memory: dict[str, str] = field(default_factory=dict)
@@ -92,6 +94,7 @@ def gather() -> Facts:
         isa=isa,
         kernels=tuple(_native.isas()),
         onewarp_isa=_native.isa(),
+        jpeg_parts=_native.decodes_parts,
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         quota=_quota(),
         memory=memory_settings(),

@@ -154,6 +154,18 @@ def _cores_are_granted(facts: Facts) -> list[Mismatch]:
     ]
 
 
+def _jpegs_are_decoded_in_parts(facts: Facts) -> list[Mismatch]:
+    if facts.jpeg_parts:
+        return []
+    return [
+        Mismatch(
+            "onewarp was built without libjpeg-turbo: JPEGs are decoded whole, also where a crop shows a part of them",
+            'install its headers, for example with "apt install libjpeg-dev", and then onewarp again',
+            wrong=False,
+        )
+    ]
+
+
 def _kernels_are_fast(facts: Facts) -> list[Mismatch]:
     if facts.onewarp_isa in facts.kernels[:1] or not facts.kernels:
         return []
@@ -177,6 +189,7 @@ _CHECKS: tuple[Callable[[Facts], list[Mismatch]], ...] = (
     _threads_wait_quietly,
     _cores_are_granted,
     _kernels_are_fast,
+    _jpegs_are_decoded_in_parts,
 )
 
 

@@ -30,6 +30,10 @@ Dtype require_dtype(const Array& array, std::initializer_list<Dtype> allowed) {
   bad_type(array.name() + ": elements must be one of " + names + ", got " + array.dtype() + "; convert with astype");
 }
 
+void require_start(int64_t start) {
+  if (start < 0) bad_value("start: must not be negative, got " + std::to_string(start));
+}
+
 bool is_list(nb::handle object) { return nb::isinstance<nb::list>(object) || nb::isinstance<nb::tuple>(object); }
 
 }  // namespace
@@ -49,9 +53,35 @@ Border parse_border(const std::string& name) {
   bad_value("fill_mode: unknown '" + name + "'; use constant, nearest, reflect or wrap");
 }
 
+BatchArguments::BatchArguments(nb::sequence jpegs, nb::handle places, int channels, nb::handle out, bool channels_first,
+                               int64_t start)
+    : out_(out, "out", true) {
+  require_start(start);
+  batch.start = start;
+  batch.threads = 1;
+  batch.in = Dtype::uint8;
+  if (channels != 1 && channels != 3) bad_value("channels: JPEGs have 1 or 3, got " + std::to_string(channels));
+  const int64_t n = static_cast<int64_t>(nb::len(jpegs));
+  const Parameter<int32_t> numbers = read_int32(places, "places", n, {6});
+  for (int64_t k = 0; k < n; ++k) {
+    const Array& bytes = images_.emplace_back(jpegs[k], "jpegs[" + std::to_string(k) + "]");
+    if (bytes.ndim() != 1 || bytes.itemsize() != 1 || !bytes.contiguous()) bad_type(bytes.name() + ": expected bytes, got " + bytes.describe());
+    const int32_t* p = numbers.data() + 6 * k;
+    const Rect part{p[2], p[3], p[4], p[5]};
+    const bool inside = part.top >= 0 && part.left >= 0 && part.top < part.bottom && part.left < part.right && part.bottom <= p[0] &&
+                        part.right <= p[1];
+    if (!inside || p[0] > kLongestSide || p[1] > kLongestSide)
+      bad_value("places[" + std::to_string(k) + "]: needs height, width and a part inside them, got " +
+                shape_text({p[0], p[1], p[2], p[3], p[4], p[5]}));
+    batch.images.push_back({nullptr, p[0], p[1], channels, static_cast<ptrdiff_t>(p[1]) * channels, channels, 1});
+    batch.encoded.push_back({bytes.data(), static_cast<size_t>(bytes.shape(0)), part});
+  }
+  add_targets(channels_first);
+}
+
 BatchArguments::BatchArguments(nb::handle images, nb::handle out, bool channels_first, int64_t start, int threads)
     : out_(out, "out", true) {
-  if (start < 0) bad_value("start: must not be negative, got " + std::to_string(start));
+  require_start(start);
   if (threads < 1) bad_value("threads: must be at least 1, got " + std::to_string(threads));
   batch.start = start;
   batch.threads = threads;
@@ -69,6 +99,15 @@ BatchArguments::BatchArguments(nb::handle images, nb::handle out, bool channels_
     for (int64_t k = 0; k < array.shape(0); ++k) add_image(array.data() + k * array.stride(0), array, 1);
   }
 
+  add_targets(channels_first);
+  for (const Array& array : images_) {
+    if (array.dtype() != images_.front().dtype())
+      bad_type(array.name() + ": is " + array.dtype() + " but images[0] is " + images_.front().dtype() + "; use one type");
+    if (out_.overlaps(array)) bad_value("out: shares memory with " + array.name() + "; pass a separate array");
+  }
+}
+
+void BatchArguments::add_targets(bool channels_first) {
   const char* expected = channels_first ? "[n, C, h, w]" : "[n, h, w, C]";
   if (out_.ndim() != 4 || out_.shape(0) != count())
     bad_value(std::string("out: expected ") + expected + " with n = " + std::to_string(count()) + ", got " + out_.describe());
@@ -79,11 +118,6 @@ BatchArguments::BatchArguments(nb::handle images, nb::handle out, bool channels_
     batch.targets.push_back({out_.data() + k * out_.stride(0), static_cast<int>(out_.shape(height)),
                              static_cast<int>(out_.shape(width)), static_cast<int>(out_.shape(channel)),
                              out_.stride(height), out_.stride(width), out_.stride(channel)});
-  }
-  for (const Array& array : images_) {
-    if (array.dtype() != images_.front().dtype())
-      bad_type(array.name() + ": is " + array.dtype() + " but images[0] is " + images_.front().dtype() + "; use one type");
-    if (out_.overlaps(array)) bad_value("out: shares memory with " + array.name() + "; pass a separate array");
   }
   for (int64_t k = 0; k < count(); ++k) {
     const int channels = batch.images[k].channels, wanted = batch.images[0].channels;

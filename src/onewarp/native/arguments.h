@@ -17,6 +17,10 @@ class BatchArguments {
  public:
   BatchArguments(nanobind::handle images, nanobind::handle out, bool channels_first, int64_t start, int threads);
 
+  // JPEGs instead of images: a list of bytes, and int32 [n, 6]: height and width of each, and the part of it to decode.
+  BatchArguments(nanobind::sequence jpegs, nanobind::handle places, int channels, nanobind::handle out, bool channels_first,
+                 int64_t start);
+
   // The element types that the images and the output may have; both raise TypeError.
   void require_images(std::initializer_list<Dtype> allowed);
   void require_out(std::initializer_list<Dtype> allowed);
@@ -31,6 +35,7 @@ class BatchArguments {
 
  private:
   void add_image(const uint8_t* data, const Array& array, int axis);
+  void add_targets(bool channels_first);
 
   std::list<Array> images_;
   Array out_;

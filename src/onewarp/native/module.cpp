@@ -13,6 +13,7 @@
 #include "draws.h"
 #include "filter.h"
 #include "isa.h"
+#include "jpeg.h"
 #include "mix.h"
 #include "random.h"
 
@@ -74,6 +75,26 @@ class Pass {
     arguments.require_images({Dtype::uint8, Dtype::uint16, Dtype::float32});
     arguments.require_out({Dtype::uint8, Dtype::uint16, Dtype::float16, Dtype::float32});
     arguments.require_channels(settings_.channels);
+    run_on(arguments, matrices, fields, frames, reduction, ops, erase, streamed);
+  }
+
+  std::vector<int64_t> run_jpegs(nb::sequence jpegs, nb::object places, nb::object out, nb::object matrices, nb::sequence fields,
+                                 nb::object frames, nb::object reduction, nb::sequence ops, nb::sequence erase, int64_t start,
+                                 bool streamed) const {
+    BatchArguments arguments(jpegs, places, settings_.channels, out, channels_first_, start);
+    arguments.require_out({Dtype::uint8, Dtype::uint16, Dtype::float16, Dtype::float32});
+    std::vector<uint8_t> made(static_cast<size_t>(arguments.count()));
+    arguments.batch.made = made.data();
+    run_on(arguments, matrices, fields, frames, reduction, ops, erase, streamed);
+    std::vector<int64_t> left;
+    for (size_t k = 0; k < made.size(); ++k)
+      if (!made[k]) left.push_back(static_cast<int64_t>(k));
+    return left;
+  }
+
+ private:
+  void run_on(BatchArguments& arguments, nb::object matrices, nb::sequence fields, nb::object frames, nb::object reduction,
+              nb::sequence ops, nb::sequence erase, bool streamed) const {
     const WarpArguments warp(matrices, fields, frames, arguments);
     PassParams params;
     params.warp = warp.params;
@@ -86,7 +107,6 @@ class Pass {
     run_pass(settings_, params, arguments.batch);
   }
 
- private:
   // Keeps the parameter arrays while the kernels read them.
   struct Held {
     std::list<Parameter<float>> floats;
@@ -271,7 +291,11 @@ NB_MODULE(_native, m) {
            "Runs the pass on images [n, H, W, C] or a list of [H, W, C] (uint8, uint16, float32) and writes out\n"
            "[n, h, w, C] or [n, C, h, w]. Row start + k of every parameter array belongs to image k.\n"
            "streamed: out is more than the caches hold; it is written past them.\n"
-           "Raises ValueError or TypeError naming the argument.");
+           "Raises ValueError or TypeError naming the argument.")
+      .def("run_jpegs", &Pass::run_jpegs, "jpegs"_a, "places"_a, "out"_a, "matrices"_a.none(), "fields"_a, "frames"_a.none(),
+           "reduction"_a.none(), "ops"_a, "erase"_a, "start"_a = 0, "streamed"_a = false,
+           "The same on JPEGs (a list of bytes), each decoded as far as its part goes: places int32 [n, 6], height, width,\n"
+           "top, left, bottom, right. Returns the numbers of those that were not done, see `jpeg_part`.");
   m.def("nearest", &nearest, "images"_a, "out"_a, "matrices"_a.none(), "fields"_a, "frames"_a.none(), "fill_mode"_a,
         "fill"_a, "start"_a = 0, "threads"_a = 1,
         "Warps images of any element type of 1, 2, 4 or 8 bytes by nearest sampling; elements are copied exactly.");
@@ -289,6 +313,7 @@ NB_MODULE(_native, m) {
         "Threefry-2x32-20 of uint32 arrays [N]: key words k0, k1 and counter words c0, c1 to two output words.");
   define_draws(m);
   define_crf(m);
+  define_jpeg(m);
 }
 
 }  // namespace onewarp

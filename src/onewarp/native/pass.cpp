@@ -30,6 +30,7 @@ Geometry sample_geometry(const WarpParams& warp, int64_t row, std::vector<Field>
 namespace {
 
 thread_local Scratch frame_memory;  // of warped frames whose statistics are needed
+thread_local Scratch jpeg_memory;   // of decoded images
 
 // Calls body(span, number) for the spans of the target, top to bottom: parts of a row, or several rows of a narrow image.
 template <class Body> void for_spans(const Target& target, const Body& body) {
@@ -68,25 +69,39 @@ template <class Real> class Worker {
 
   ~Worker() {
     frame_memory.trim();
+    jpeg_memory.trim();
     reduced_memory.trim();
   }
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
   void run(int64_t item) {
-    run_sample(item);
+    Image image = batch_.images[item];
+    if (!batch_.encoded.empty()) {
+      if (!decode(batch_.encoded[item], &image)) return;
+      batch_.made[item] = 1;
+    }
+    run_sample(item, image);
     if (batch_.streamed) byte_kernels().end_streams();
   }
 
  private:
-  void run_sample(int64_t item) {
+  // Decodes into memory of this thread's, so that the image is still in the cache when it is warped.
+  static bool decode(const Encoded& encoded, Image* image) {
+    const size_t size = static_cast<size_t>(image->height) * image->row;
+    uint8_t* pixels = static_cast<uint8_t*>(jpeg_memory.bytes(size));
+    image->data = pixels;
+    return decode_part(encoded.data, encoded.size, pixels, image->height, image->width, image->channels, encoded.part);
+  }
+
+  void run_sample(int64_t item, const Image& image) {
     const int64_t row = batch_.start + item;
     const Target& target = batch_.targets[item];
-    warping_.prepare(batch_.images[item], row, target.height, target.width);
+    warping_.prepare(image, row, target.height, target.width);
     colouring_.prepare(row);
     prepare_erase(row, target);
 
-    if (run_bytes(item) || run_scaled(item)) return;
+    if (run_bytes(image, target) || run_scaled(image, target)) return;
     bool observed = false;
     for (int k = 0; k < colouring_.count(); ++k) observed |= colouring_.observes(k);
     if (observed) {
@@ -101,9 +116,7 @@ template <class Real> class Worker {
   }
 
   // Whole pixels to move at most, and nothing to do to a value but to look it up or to write over it: done in bytes.
-  bool run_bytes(int64_t item) {
-    const Image& image = batch_.images[item];
-    const Target& target = batch_.targets[item];
+  bool run_bytes(const Image& image, const Target& target) {
     const ptrdiff_t size = image.channel, pixel = size * image.channels;
     const bool same = batch_.in == batch_.out && plain_ && size == item_size(batch_.in) && image.column == pixel &&
                       target.channel == size && target.column == pixel;
@@ -146,9 +159,7 @@ template <class Real> class Worker {
   }
 
   // uint8 images of which a window, perhaps upside down, is scaled to float32: done in one go.
-  bool run_scaled(int64_t item) {
-    const Image& image = batch_.images[item];
-    const Target& target = batch_.targets[item];
+  bool run_scaled(const Image& image, const Target& target) {
     const Steps* steps = warping_.steps();
     const int channels = settings_.channels;
     if (batch_.in != Dtype::uint8 || batch_.out != Dtype::float32 || channels > 4 || steps == nullptr) return false;

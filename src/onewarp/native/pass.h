@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "jpeg.h"
 #include "types.h"
 
 namespace onewarp {
@@ -47,10 +48,19 @@ struct EraseParams {
   const uint32_t* keys;   // [N, 2]; null unless the fill is noise
 };
 
+// A JPEG that stands for an image. The thread that needs the image decodes it, as far as the part goes.
+struct Encoded {
+  const uint8_t* data;
+  size_t size;  // bytes
+  Rect part;
+};
+
 // One batch; every length and shape was checked before.
 struct Batch {
   Dtype in, out;
   std::vector<Image> images;
+  std::vector<Encoded> encoded;  // empty, or as many as images, whose data are null then
+  uint8_t* made = nullptr;       // [n] where there are encoded ones: set to 1 for those that could be decoded
   std::vector<Target> targets;  // as many as images, all of one size
   int64_t start;                // parameter row of images[0]
   int threads;
