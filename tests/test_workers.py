@@ -21,6 +21,7 @@ import worker_functions as functions
 from data_helpers import check_source, class_folder, same
 from onewarp.data import workers
 from onewarp.data.batches import Batches
+from onewarp.data.frames import FrameBatches
 from onewarp.data.prefetch import prefetch_batches
 from onewarp.data.store.storing import storing
 from onewarp.errors import DataError, InputError
@@ -223,7 +224,7 @@ def test_a_worker_that_ends_is_replaced_and_its_batch_built_again(tmp_path: Path
 def test_a_batch_that_ends_every_worker_is_an_error_on_itself(pools: Any) -> None:
     batches = Batches(source().map(functions.Misbehaving("kill", 9)), POLICY, 4, shuffle=False)
     ahead = prefetch_batches(batches, 0, 0, len(batches), 1, 3, pools(batches))
-    with pytest.warns(UserWarning, match="another one builds it again"):
+    with pytest.warns(UserWarning, match="another one does it again"):
         for index in range(len(batches)):
             if index != 2:
                 assert len(ahead.get().entries["images"])
@@ -239,7 +240,7 @@ def test_all_workers_killed_while_idle_and_while_busy(pools: Any) -> None:
     pool = pools(batches)
     expected = [batches.batch(0, index) for index in range(len(batches))]
     pool.build(0, 0)
-    with pytest.warns(UserWarning, match="another one builds it again"), ThreadPoolExecutor(2) as threads:
+    with pytest.warns(UserWarning, match="another one does it again"), ThreadPoolExecutor(2) as threads:
         for pid in pool.pids():
             os.kill(pid, signal.SIGKILL)
         building = [threads.submit(pool.build, 0, index) for index in range(len(batches))]
@@ -265,6 +266,28 @@ def test_errors_come_back_on_their_batch_with_where_they_arose(tmp_path: Path, p
     with pytest.raises(DataError, match="failed with Local") as caught:
         batches.batch(0, 0)
     assert "worker_functions.py" in caught.value.__notes__[0]
+
+
+def test_frames_made_by_workers_are_kept_here(tmp_path: Path, pools: Any) -> None:
+    """A worker that ends, and a file that cannot be read, are seen to as with threads."""
+    options: dict[str, Any] = {"reuse": 2, "on_error": "skip", "seed": 1}
+    folder = ow.FolderSource(class_folder(tmp_path / "photos", {"a": 6, "b": 5}))
+    Path(folder.name(4)).write_bytes(b"")
+    batches, twin = (FrameBatches(folder, POLICY, 4, **options) for _ in range(2))
+    pool = pools(batches)
+    for epoch in range(4):
+        for index in range(len(batches)):
+            found, expected = batches.build_by(pool, epoch, index), twin.build(epoch, index)
+            same(found.entries, expected.entries)
+            assert found.skipped == expected.skipped
+        assert batches.frames(epoch) == twin.frames(epoch)
+    function = functions.Misbehaving("kill", 9, tmp_path / "once")
+    batches, twin = (FrameBatches(source().map(function), POLICY, 4, **options) for _ in range(2))
+    with pytest.warns(UserWarning, match="SIGKILL while it made frames for epoch .; another one does it again"):
+        pool = pools(batches)
+        found = [batches.build_by(pool, 0, index) for index in range(len(batches))]
+    for index, batch in enumerate(found):
+        same(batch.entries, twin.batch(0, index))
 
 
 def test_closing_ends_what_is_under_way(pools: Any) -> None:

@@ -38,6 +38,17 @@ def no_backend(sample: dict[str, Any]) -> dict[str, Any]:
     return sample
 
 
+class Elsewhere:
+    """Fails in the process that has this number."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
+        assert os.getpid() != self.pid
+        return sample
+
+
 class Misbehaving:
     """Does something to the process when it meets an image whose first value is `at`; once, if `once` names a file."""
 

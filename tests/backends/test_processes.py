@@ -26,6 +26,8 @@ from onewarp.fit.loader import Loader
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import worker_functions as functions
 
+MIXED = ow.Policy([*POLICY.transforms, ow.MixUp()])
+
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside Keras
 
 
@@ -126,7 +128,7 @@ def test_another_policy_gives_new_workers() -> None:
 
 
 def test_what_is_reconfigured_reaches_the_workers() -> None:
-    """Another policy gives new workers; frames are kept by threads, until they are no longer wanted."""
+    """Another policy gives new workers, and so does reusing frames."""
     loader = Recording(source(), POLICY, BATCH, processes=1)
     list(loader)
     before = workers_of(loader)
@@ -137,10 +139,34 @@ def test_what_is_reconfigured_reaches_the_workers() -> None:
     wait_for_end(before)
     before = workers_of(loader)
     loader.reconfigure(reuse=2)
-    assert len(list(loader)) == 6 and loader._workers is None
+    for (images, _), expected in zip(loader, loader.expected(2), strict=True):
+        assert fingerprint(images) == expected
     wait_for_end(before)
+    before = workers_of(loader)
     loader.reconfigure(reuse=1)
     assert len(list(loader)) == 6 and len(workers_of(loader)) == 1
+    wait_for_end(before)
+    loader._workers.close()
+
+
+def test_frames_made_by_processes_are_those_of_threads() -> None:
+    """They are made by workers, also while an epoch reuses, and kept here; the same workers from beginning to end."""
+    mapped = source().map(functions.noise, random=True)
+    elsewhere = mapped.map(functions.Elsewhere(os.getpid()))
+    options: dict[str, Any] = {"seed": 3, "reuse": 3, "labels": "one_hot"}
+    loader, threaded = (
+        Loader(samples, MIXED, BATCH, **made, **options)
+        for samples, made in ((elsewhere, {"processes": 2}), (mapped, {"threads": 2}))
+    )
+    pids: list[int] = []
+    for _ in range(8):
+        for (x, y), (also_x, also_y) in zip(loader, threaded, strict=True):
+            np.testing.assert_array_equal(x, also_x)
+            np.testing.assert_array_equal(y, also_y)
+        pids = pids or workers_of(loader)
+    assert workers_of(loader) == pids
+    assert [stats.frames for stats in loader.history] == [*["new", "reused", "reused"] * 2, "new", "reused"]
+    assert sum(stats.frames_made for stats in loader.history) == sum(stats.frames_made for stats in threaded.history)
     loader._workers.close()
 
 
@@ -152,8 +178,6 @@ def test_bad_arguments() -> None:
 
 
 def test_what_stays_in_one_process(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="processes=2: reuse keeps frames in one process"):
-        Loader(source(), POLICY, BATCH, processes=2, reuse=3)
     files = folder(tmp_path, 6)
     with pytest.raises(InputError, match="processes=2: a store is written in one process; .*prepare a store"):
         Loader(files, POLICY, BATCH, processes=2, store=tmp_path / "store")

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from onewarp.engine.same import serves
 from onewarp.errors import DataError, InputError
 from onewarp.plain import with_plain
 from onewarp.spec import Spec
+
+if TYPE_CHECKING:
+    from onewarp.data.workers import WorkerPool
 
 REPLACED = 1 << 16  # occurrence numbers of samples that stand in for unreadable ones start here
 
@@ -209,6 +212,10 @@ class Batches:
                 for slot, error in unreadable.errors.items():
                     skipped.setdefault(slot, str(error))
                     self._unreadable.add(int(rows[slot]))
+
+    def build_by(self, workers: WorkerPool, epoch: int, index: int) -> Batch:
+        """`build` by worker processes that have these batches."""
+        return workers.build(epoch, index)
 
     def _shown(self, rows: np.ndarray, plain: np.ndarray | None) -> np.ndarray | None:
         """How many of `rows` are plain and how many augmented, by class (all in one where there are no classes)."""

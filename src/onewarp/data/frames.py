@@ -11,7 +11,7 @@ import copy
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from onewarp.plain import with_plain
 from onewarp.plan import Plan
 from onewarp.policy import Policy
 from onewarp.spec import Spec
+
+if TYPE_CHECKING:
+    from onewarp.data.workers import WorkerPool
 
 
 class FrameBatches(Batches):
@@ -96,14 +99,25 @@ class FrameBatches(Batches):
         return twin
 
     def build(self, epoch: int, index: int, pool: Executor | None = None) -> Batch:
+        return self._build(epoch, index, pool, None)
+
+    def build_by(self, workers: WorkerPool, epoch: int, index: int) -> Batch:
+        """`build`, whose frames are made by worker processes; they are kept, and run through the rest, here."""
+        return self._build(epoch, index, None, workers)
+
+    def make(self, number: int, rows: np.ndarray, occurrence: np.ndarray, plain: np.ndarray | None) -> Sample:
+        """New frames of the samples `rows`, under the draws of epoch `number`, as entries of a batch."""
+        return self.assemble.maker(number, rows, occurrence, None, plain=plain)
+
+    def _build(self, epoch: int, index: int, pool: Executor | None, workers: WorkerPool | None) -> Batch:
         self.assemble.generations.show(epoch)
         twin = copy.copy(self)
-        twin.assemble = self.assemble.at(self.sampling.slots(epoch, self.positions(index)))
+        twin.assemble = self.assemble.at(self.sampling.slots(epoch, self.positions(index)), workers)
         batch = super(FrameBatches, twin).build(epoch, index, pool)
-        self._make_ahead(epoch, index, pool)
+        self._make_ahead(epoch, index, pool, workers)
         return batch
 
-    def _make_ahead(self, epoch: int, index: int, pool: Executor | None) -> None:
+    def _make_ahead(self, epoch: int, index: int, pool: Executor | None, workers: WorkerPool | None) -> None:
         """This batch's share of the next generation: what is missing, spread over the batches until it is needed."""
         number = self.assemble.generations.of(epoch) + self.reuse
         left = (number - epoch) * len(self) - index
@@ -115,7 +129,7 @@ class FrameBatches(Batches):
             readable = np.array([int(row) not in self._unreadable for row in chosen.rows])
             rows, occurrence = chosen.rows[readable], chosen.occurrence[readable]
             plain = None if chosen.plain is None else chosen.plain[readable]
-            self.assemble.at(slots[readable]).make_ahead(generation, epoch, rows, occurrence, pool, plain)
+            self.assemble.at(slots[readable], workers).make_ahead(generation, epoch, rows, occurrence, pool, plain)
 
 
 class Reused(Sampling):
@@ -171,6 +185,9 @@ class FrameAssembler(Assembler):
         made: the plan that makes frames.
         plan: the plan that is run on frames in every epoch.
         generations: where frames are kept.
+
+    Attributes:
+        maker: the assembler that makes frames.
     """
 
     def __init__(self, whole: Assembler, made: Plan, plan: Plan, generations: Generations) -> None:
@@ -179,12 +196,16 @@ class FrameAssembler(Assembler):
         self.start = 0  # frames have one size
         self.generations = generations
         self._slots = np.empty(0, np.int64)
-        self._maker = _Maker(whole.source, made, whole.seed, False, None, *settings)
+        self._workers: WorkerPool | None = None
+        self.maker = _Maker(whole.source, made, whole.seed, False, None, *settings)
 
-    def at(self, slots: np.ndarray) -> FrameAssembler:
-        """The assembler of the rows whose frames have these slots in their generation, int64 [n]."""
+    def at(self, slots: np.ndarray, workers: WorkerPool | None = None) -> FrameAssembler:
+        """The assembler of the rows whose frames have these slots in their generation, int64 [n].
+
+        workers: processes that make the frames.
+        """
         twin = copy.copy(self)
-        twin._slots = slots
+        twin._slots, twin._workers = slots, workers
         return twin
 
     def __call__(
@@ -233,7 +254,7 @@ class FrameAssembler(Assembler):
             rows, occurrence, slots = rows[missing], occurrence[missing], slots[missing]
             plain = None if plain is None else plain[missing]
             try:
-                made = self._maker(generation.number, rows, occurrence, pool, plain=plain)
+                made = self._make(generation.number, rows, occurrence, pool, plain)
             except Unreadable as unreadable:
                 missing = np.array([i not in unreadable.errors for i in range(len(rows))])
                 continue
@@ -260,7 +281,7 @@ class FrameAssembler(Assembler):
             try:
                 some = None if plain is None else plain[missing]
                 number = self.generations.of(epoch)
-                entries = self._maker(number, rows[missing], occurrence[missing], pool, plain=some)
+                entries = self._make(number, rows[missing], occurrence[missing], pool, some)
             except Unreadable as unreadable:
                 raise Unreadable({int(missing[slot]): error for slot, error in unreadable.errors.items()}) from None
             made = self._columns(entries)
@@ -281,6 +302,13 @@ class FrameAssembler(Assembler):
                     made[path][place[i]] if i in place else generation.view(path, int(slots[i])) for i in range(n)
                 ]
         return columns
+
+    def _make(
+        self, number: int, rows: np.ndarray, occurrence: np.ndarray, pool: Executor | None, plain: np.ndarray | None
+    ) -> Sample:
+        if self._workers is not None:
+            return self._workers.make(number, rows, occurrence, plain)
+        return self.maker(number, rows, occurrence, pool, plain=plain)
 
     def _columns(self, entries: Sample) -> Columns:
         return columns_of({role: value for role, value in entries.items() if role != "labels"})

@@ -152,9 +152,9 @@ def prefetch_batches(
     """
     batches.begin(epoch)
     if workers is not None:
-        pool_of = workers  # a thread waits for each process
+        pool_of, waiting = workers, workers.count  # a thread waits for each process
         return Prefetcher(
-            lambda item: pool_of.build(epoch, start + item), count, pool_of.count, depth or pool_of.count + 2
+            lambda item: batches.build_by(pool_of, epoch, start + item), count, waiting, depth or waiting + 2
         )
     if batches.source.dense or threads <= 2:
         return Prefetcher(lambda item: batches.build(epoch, start + item), count, threads, depth or threads + 2)

@@ -42,11 +42,11 @@ def main() -> None:
     link.send((True, None))
     while True:
         try:
-            epoch, index = link.recv()
+            method, arguments = link.recv()
         except (EOFError, OSError):
             return
         try:
-            head, buffers = packed(batches.build(epoch, index))
+            head, buffers = packed(getattr(batches, method)(*arguments))
             write(memory, buffers)
             answer: Any = (True, (head, [len(buffer) for buffer in buffers]))
         except Exception as error:

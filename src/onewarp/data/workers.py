@@ -1,6 +1,7 @@
 """Batches built by processes, for Python functions that would keep threads waiting for each other.
 
-Each worker is a fresh interpreter (`onewarp.data.worker`) that gets source and policy once and then batches by number.
+Each worker is a fresh interpreter (`onewarp.data.worker`) that gets source and policy once and then batches by number,
+or what frames are to be made of, which the parent keeps.
 Arrays travel through memory that has no name (`memfd`, or an unlinked file): nothing is left behind, however a process
 ends. A worker ends when its parent does. One that is killed is replaced, and its batch built again.
 """
@@ -29,6 +30,7 @@ import numpy as np
 
 import onewarp.data.prefetch  # noqa: F401 - imported first, so that its threads are ended after our processes
 from onewarp.blocks import BLOCKS
+from onewarp.data.base import Sample
 from onewarp.data.batches import Batch, Batches
 from onewarp.data.mapped import called
 from onewarp.errors import DataError, InputError
@@ -79,23 +81,37 @@ class WorkerPool:
             DataError: a sample that cannot be used, or a batch that ended three workers.
             RuntimeError: the pool is closed.
         """
+        batch: Batch = self._ask(f"built batch {index} of epoch {epoch}", "build", epoch, index)
+        return batch
+
+    def make(self, number: int, rows: np.ndarray, occurrence: np.ndarray, plain: np.ndarray | None) -> Sample:
+        """Frames, for batches that keep some: `FrameBatches.make` by the next worker that is free.
+
+        Raises:
+            Unreadable, DataError, RuntimeError: as there, and as `build`.
+        """
+        frames: Sample = self._ask(f"made frames for epoch {number}", "make", number, rows, occurrence, plain)
+        return frames
+
+    def _ask(self, doing: str, method: str, *arguments: Any) -> Any:
+        """What `batches.method(*arguments)` gives in a worker; doing: that in words."""
         worker = self._idle.get()
         try:
             for left in reversed(range(TRIES)):
                 try:
-                    return worker.build(epoch, index)
+                    return worker.ask(method, arguments)
                 except Ended as ended:
                     if self._closed.is_set():
                         raise RuntimeError("the worker processes have been ended") from None
                     self._workers.discard(worker)
-                    what = f"worker process {worker.process.pid} {ended} while it built batch {index} of epoch {epoch}"
+                    what = f"worker process {worker.process.pid} {ended} while it {doing}"
                     worker = self._start()
                     if not left:
                         raise DataError(
                             f"{what}, as {TRIES - 1} before it; where memory is short use fewer processes, else look "
                             "for the crash with processes=None"
                         ) from None
-                    warnings.warn(f"{what}; another one builds it again", stacklevel=2)
+                    warnings.warn(f"{what}; another one does it again", stacklevel=3)
             raise AssertionError("unreachable")
         finally:
             self._idle.put(worker)
@@ -157,7 +173,7 @@ class _Worker:
         with suppress(OSError):  # it has ended already, as the first question will tell
             self.link.send(order)
 
-    def build(self, epoch: int, index: int) -> Batch:
+    def ask(self, method: str, arguments: tuple[Any, ...]) -> Any:
         if self.broken is not None:
             raise self.broken
         if not self.ready:
@@ -167,9 +183,8 @@ class _Worker:
                 self.broken = error
                 raise
             self.ready = True
-        head, sizes = self._answer((epoch, index))
-        batch: Batch = pickle.loads(head, buffers=read(self.memory, sizes))
-        return batch
+        head, sizes = self._answer((method, arguments))
+        return pickle.loads(head, buffers=read(self.memory, sizes))
 
     def _answer(self, question: Any = None) -> Any:
         try:

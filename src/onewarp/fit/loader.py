@@ -60,9 +60,9 @@ class Loader(keras.utils.PyDataset):
             `frames_dir`, the system's folder for temporary files by default.
         threads: threads that read, decode and warp; the processors at hand, at most 8, by default. Results do not
             depend on it.
-        processes: build batches in that many processes instead, each with one thread; for Python functions
-            (`Source.map`) and sources that hold Python's lock. Source and policy must be picklable. They start with the
-            first pass and end with the Loader.
+        processes: build batches (with `reuse`: make frames) in that many processes instead, each with one thread; for
+            Python functions (`Source.map`) and sources that hold Python's lock. Source and policy must be picklable.
+            They start with the first pass and end with the Loader.
         prefetch: how many batches may be under way or ready ahead of the one in use; threads + 2 by default, and 4 for
             files and more than two threads, which work on one batch together.
         placement: where the policy runs: "host", in the loader's threads; "device", in the train step of an
@@ -159,10 +159,9 @@ class Loader(keras.utils.PyDataset):
         self.processes = processes
         self._workers: WorkerPool | None = None
         if processes is not None:
-            if self.reuse > 1 or not getattr(self.source, "complete", True):
-                what = "reuse keeps frames" if self.reuse > 1 else "a store is written"
+            if not getattr(self.source, "complete", True):
                 raise InputError(
-                    f"processes={processes}: {what} in one process; leave processes out, or prepare a store"
+                    f"processes={processes}: a store is written in one process; leave it out, or prepare a store"
                 )
             check_picklable(self.batches, processes)
         self.placement = placement
@@ -444,7 +443,7 @@ class Loader(keras.utils.PyDataset):
         if self._workers is not None and self._workers.batches is not self.batches:  # placed or reconfigured
             self._workers.close()
             self._workers = None
-        if self.processes is not None and self._workers is None and self.reuse == 1:  # threads keep frames
+        if self.processes is not None and self._workers is None:
             self._workers = WorkerPool(self.batches, self.processes)
         return self._workers
 
