@@ -1,8 +1,8 @@
-"""Small reference models of the recipes, in plain Keras: `lenet5`, `resnet20`, `resnet29v2`; `unet` for masks.
+"""Models in plain Keras: `lenet5`, `resnet20`, `resnet29v2`; for masks `unet`, `deeplab_v1`, `deeplab_v3plus`.
 
 Nothing here imports Keras before a model is built, so that the backend can still be chosen. Each builder takes
 `input_shape` (height, width, channels) and the number of `classes`, and returns an uncompiled `keras.Model` from float
-images [n, height, width, channels] to class probabilities [n, classes].
+images [n, height, width, channels] to class probabilities: [n, classes], or [n, height, width, classes] for masks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from onewarp.errors import InputError
+from onewarp.models.deeplab import deeplab_v1, deeplab_v3plus
 from onewarp.models.lenet import lenet5
 from onewarp.models.resnet import resnet20, resnet29v2
 from onewarp.models.unet import unet
@@ -36,4 +37,4 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int) -> keras.M
     return MODELS[name](input_shape, classes)
 
 
-__all__ = ["MODELS", "build", "lenet5", "resnet20", "resnet29v2", "unet"]
+__all__ = ["MODELS", "build", "deeplab_v1", "deeplab_v3plus", "lenet5", "resnet20", "resnet29v2", "unet"]
