@@ -14,9 +14,11 @@ from native_cases import (
     RANGES,
     assert_same,
     call,
+    chain,
     random_images,
     run,
     setup,
+    zoo,
 )
 
 SIZES = [(1, 1), (1, 7), (5, 3), (17, 31), (64, 48), (2, 601)]
@@ -109,3 +111,21 @@ def test_any_matrix_agrees_with_the_twin(
     c["reduction"] = np.array([1 if interpolation == "nearest" else reduction], np.int32)
     error = 0 if interpolation == "nearest" else 2e-3
     assert_same(run(s, c), twin.run_pass(s, c), open_=twin.unsure_pass(s, c), error=error)
+
+
+@pytest.mark.parametrize("dtype", RANGES)
+@pytest.mark.parametrize("fill_mode", FILL_MODES)
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_vectors_at_borders_have_the_bits_of_single_pixels(rng, interpolation, fill_mode, dtype) -> None:
+    """Channels that do not lie side by side are read pixel by pixel: whatever vectors do at a border, it is the same."""
+    for size in ((1, 1), (2, 3), (3, 2), (5, 4), (9, 17), (30, 40)):
+        for channels in (1, 3, 4):
+            s = setup(channels, dtype, interpolation=interpolation, fill_mode=fill_mode, fill_value=[0.3] * channels)
+            cases = zoo(size, (12, 33), rng)
+            matrices, grids, frames = chain(np.stack([m for m, _ in cases.values()]), 1, size, (12, 33), rng)
+            images = random_images(rng, (len(cases), *size, channels), dtype)
+            apart = np.zeros((len(cases), *size, channels + 1), dtype)[..., :channels]
+            apart[...] = images
+            options = {"matrices": matrices, "fields": grids, "frames": frames}
+            found, single = (run(s, call(one, (12, 33), s, **options)) for one in (images, apart))
+            np.testing.assert_array_equal(found, single)

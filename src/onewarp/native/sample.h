@@ -75,6 +75,57 @@ template <class Real> ONEWARP_INLINE int care_of(const Taps<Real>& taps, int k) 
   return care;
 }
 
+// Index i of an axis of n pixels after the border has been applied; lanes that are the fill are marked. For borders that
+// repeat the image, -n <= i < 2n.
+ONEWARP_INLINE Ints bordered(Ints i, int n, Border border, Ints* fill) {
+  const Ints low = Ints{} + 0, high = Ints{} + (n - 1);
+  if (border == Border::reflect) return i < low ? -1 - i : i > high ? 2 * n - 1 - i : i;
+  if (border == Border::wrap) return i < low ? i + n : i > high ? i - n : i;
+  if (border == Border::constant) *fill |= (i < low) | (i > high);
+  return i < low ? low : i > high ? high : i;
+}
+
+// K x K taps of a vector of pixels, each wherever the border puts it: a pixel at a time is loaded, not a run of them. The
+// first tap lies `first` from taps.x and taps.y.
+template <int K, class T, int C, class Real> struct Scattered {
+  typedef typename VectorOf<Real>::type V;
+  const Warp<Real>& warp;
+  Ints row[K], column[K];         // bytes
+  Ints row_fill[K], column_fill[K];  // lanes whose tap is the fill
+
+  // False: too far outside, or the last bytes of the image would be read past; then pixel by pixel.
+  ONEWARP_INLINE bool find(const Taps<Real>& taps, int k, int first) {
+    const Image& image = warp.source;
+    const ptrdiff_t last = image.row > 0 ? (image.height - 1) * image.row : 0, top = image.row > 0 ? 0 : (image.height - 1) * image.row;
+    const ptrdiff_t end = last + image.width * image.column - Run<1, C, T>::read;
+    if (end < 0 || end >= INT32_MAX || top <= INT32_MIN || image.column <= 0) return false;
+    const Ints x = load_vector<Ints>(taps.x + k) + first, y = load_vector<Ints>(taps.y + k) + first;
+    if (warp.border == Border::reflect || warp.border == Border::wrap) {
+      const int w = image.width, h = image.height;
+      if (any((x < -w) | (x + (K - 1) >= 2 * w) | (y < -h) | (y + (K - 1) >= 2 * h))) return false;
+    }
+    Ints furthest_row = Ints{} + INT32_MIN, furthest_column = Ints{};
+    for (int t = 0; t < K; ++t) {
+      row_fill[t] = column_fill[t] = Ints{};
+      row[t] = bordered(y + t, image.height, warp.border, &row_fill[t]) * (int)image.row;
+      column[t] = bordered(x + t, image.width, warp.border, &column_fill[t]) * (int)image.column;
+      furthest_row = row[t] > furthest_row ? row[t] : furthest_row;
+      furthest_column = column[t] > furthest_column ? column[t] : furthest_column;
+    }
+    return !any(furthest_row + furthest_column > (int)end);
+  }
+
+  // The values [C] of tap t of row r.
+  ONEWARP_INLINE void read(int r, int t, V* values) const {
+    int32_t offset[kLanes];
+    store_vector(offset, row[r] + column[t]);
+    const Run<1, C, T> pixel(warp.source.data, offset);
+    const Ints fill = row_fill[r] | column_fill[t];
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) values[c] = select(fill, splat(warp.fill[c]), pixel.template value<Real>(c));
+  }
+};
+
 template <class Real> ONEWARP_INLINE Real mix(Real a, Real b, Real weight) { return a + weight * (b - a); }
 
 // One pixel, tap by tap: whatever the border and the strides.
@@ -124,6 +175,24 @@ ONEWARP_INLINE void bilinear_vector(const Warp<Real>& warp, const Taps<Real>& ta
   }
 }
 
+// The same with taps wherever the border puts them; false where they cannot be found together.
+template <class T, int C, class Real>
+ONEWARP_APART bool bilinear_scattered(const Warp<Real>& warp, const Taps<Real>& taps, int k, Real* out, int stride) {
+  typedef typename VectorOf<Real>::type V;
+  Scattered<2, T, C, Real> taken{warp, {}, {}, {}, {}};
+  if (!taken.find(taps, k, 0)) return false;
+  const V fx = load_vector<V>(taps.fx + k), fy = load_vector<V>(taps.fy + k);
+  V a[C], b[C], d[C], e[C];
+  taken.read(0, 0, a);
+  taken.read(0, 1, b);
+  taken.read(1, 0, d);
+  taken.read(1, 1, e);
+#pragma GCC unroll 4
+  for (int c = 0; c < C; ++c)
+    store_vector(out + c * stride + k, mix(mix(a[c], b[c], fx), mix(d[c], e[c], fx), fy) * splat(warp.unit));
+  return true;
+}
+
 template <class T, int C, class Real> void sample_bilinear(const Warp<Real>& warp, const Span& span, Real* out, int stride) {
   constexpr bool vectors = C > 0;
   Taps<Real> taps;
@@ -138,7 +207,7 @@ template <class T, int C, class Real> void sample_bilinear(const Warp<Real>& war
         bilinear_vector<T, C, kInside>(warp, taps, k, out, stride);
       else if (care == kFilled)
         bilinear_vector<T, C, kFilled>(warp, taps, k, out, stride);
-      else
+      else if (!bilinear_scattered<T, C>(warp, taps, k, out, stride))
         for (int at = k; at < n && at < k + kLanes; ++at) bilinear_pixel<T, C>(warp, taps, at, out, stride);
     }
   } else {
@@ -239,6 +308,30 @@ ONEWARP_INLINE void bicubic_vector(const Warp<Real>& warp, const Taps<Real>& tap
   for (int c = 0; c < C; ++c) store_vector(out + c * stride + k, along_y(lines[c]) * splat(warp.unit));
 }
 
+// The same with taps wherever the border puts them; false where they cannot be found together.
+template <class T, int C, class Real>
+ONEWARP_APART bool bicubic_scattered(const Warp<Real>& warp, const Taps<Real>& taps, int k, Real* out, int stride) {
+  typedef typename VectorOf<Real>::type V;
+  Scattered<4, T, C, Real> taken{warp, {}, {}, {}, {}};
+  if (!taken.find(taps, k, -1)) return false;
+  const Cubic<V> along_x(load_vector<V>(taps.fx + k), (Real)0.5), along_y(load_vector<V>(taps.fy + k), (Real)0.5);
+  V lines[C][4];
+#pragma GCC unroll 4
+  for (int r = 0; r < 4; ++r) {
+    V values[4][C];
+#pragma GCC unroll 4
+    for (int t = 0; t < 4; ++t) taken.read(r, t, values[t]);
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) {
+      const V line[4] = {values[0][c], values[1][c], values[2][c], values[3][c]};
+      lines[c][r] = along_x(line);
+    }
+  }
+#pragma GCC unroll 4
+  for (int c = 0; c < C; ++c) store_vector(out + c * stride + k, along_y(lines[c]) * splat(warp.unit));
+  return true;
+}
+
 template <class T, int C, class Real> void sample_bicubic(const Warp<Real>& warp, const Span& span, Real* out, int stride) {
   constexpr bool vectors = C > 0;
   Taps<Real> taps;
@@ -254,6 +347,7 @@ template <class T, int C, class Real> void sample_bicubic(const Warp<Real>& warp
         bicubic_vector<T, C>(warp, taps, k, out, stride);
         continue;
       }
+      if (bicubic_scattered<T, C>(warp, taps, k, out, stride)) continue;
     }
     for (int at = k; at < n && at < k + kLanes; ++at) bicubic_pixel<T, C>(warp, taps, at, out, stride);
   }

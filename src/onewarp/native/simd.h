@@ -33,6 +33,7 @@ typedef float HalfFloats __attribute__((vector_size(kVector / 2)));
 typedef int32_t HalfInts __attribute__((vector_size(kVector / 2)));
 
 #define ONEWARP_INLINE inline __attribute__((always_inline))
+#define ONEWARP_APART __attribute__((noinline))  // rarely taken, and long
 
 template <class V, class T> ONEWARP_INLINE V load_vector(const T* p) {
   V v;
