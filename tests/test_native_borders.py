@@ -117,7 +117,7 @@ def test_any_matrix_agrees_with_the_twin(
 @pytest.mark.parametrize("fill_mode", FILL_MODES)
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 def test_vectors_at_borders_have_the_bits_of_single_pixels(rng, interpolation, fill_mode, dtype) -> None:
-    """Channels that do not lie side by side are read pixel by pixel: whatever vectors do at a border, it is the same."""
+    """Channels that do not lie side by side are read pixel by pixel: what vectors do at a border is the same."""
     for size in ((1, 1), (2, 3), (3, 2), (5, 4), (9, 17), (30, 40)):
         for channels in (1, 3, 4):
             s = setup(channels, dtype, interpolation=interpolation, fill_mode=fill_mode, fill_value=[0.3] * channels)
