@@ -2,10 +2,11 @@
 
 from onewarp.data.base import Source, SubsetSource
 from onewarp.data.decode import EncodedImage, EncodedMask, decode_mask
-from onewarp.data.files import FileSource, FolderSource, PairSource
+from onewarp.data.files import FileSource, FolderSource
 from onewarp.data.huggingface import HuggingFaceSource
 from onewarp.data.named import CIFAR10_CLASSES, Cifar10Source, DigitsSource, cifar10
 from onewarp.data.order import order
+from onewarp.data.pairs import PairSource
 from onewarp.data.sources import ArraySource
 from onewarp.data.splitting import split
 from onewarp.data.store import StoreSettings, StoreSource

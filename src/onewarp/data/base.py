@@ -83,6 +83,13 @@ class Source:
                 sample[role] = value.decode()
         return sample
 
+    def mask(self, index: int) -> np.ndarray:
+        """The mask of sample `index` alone, whole numbers [h, w]; its image is not decoded."""
+        if "segmentation_masks" not in self.roles:
+            raise InputError(f"{type(self).__name__} has no masks, only {', '.join(self.roles)}; see PairSource")
+        value = self.lazy(self._checked(index))["segmentation_masks"]
+        return np.asarray(value.decode() if isinstance(value, LazyMask) else value)
+
     def gather(self, indices: np.ndarray) -> Sample:
         """Samples `indices` as one batch of arrays; only where `dense`."""
         raise InputError(
@@ -202,6 +209,9 @@ class SubsetSource(Source):
 
     def drawn(self, index: int, seed: int, epoch: int, occurrence: int) -> Sample:
         return self.source.drawn(int(self.indices[index]), seed, epoch, occurrence)
+
+    def mask(self, index: int) -> np.ndarray:
+        return self.source.mask(int(self.indices[self._checked(index)]))
 
     def name(self, index: int) -> str:
         return self.source.name(int(self.indices[index]))

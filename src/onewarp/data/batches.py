@@ -305,7 +305,10 @@ def _class_weights(given: Mapping[int, float], source: Source) -> np.ndarray:
     """Weight of each class, float32 [classes]; 1 for those left out."""
     classes = source.num_classes
     if not has_class_numbers(source) or classes is None:
-        raise InputError("class_weight needs class numbers, one for each sample, as labels; this source has none")
+        raise InputError(
+            "class_weight needs class numbers, one for each sample, as labels; this source has none; "
+            "for masks compile with onewarp.segment.PixelCrossentropy(class_weights=)"
+        )
     weights = np.ones(classes, np.float32)
     for label, weight in given.items():
         if label not in range(classes):

@@ -193,12 +193,29 @@ def decode_mask(data: Encoded, name: str) -> np.ndarray:
     if pixels.ndim == 3:
         if pixels.shape[2] != 1 and not (pixels[..., :1] == pixels[..., :3]).all():
             raise DataError(
-                f"{name}: a mask of {pixels.shape[2]} channels that differ; save class numbers as a grey or palette PNG"
+                f"{name}: a mask of {pixels.shape[2]} channels that differ; save class numbers as a grey or palette "
+                "PNG, or say what its colours mean (PairSource(palette=))"
             )
         pixels = pixels[..., 0]
     if header.format == "png" and header.photometric == 0 and header.bits < 8:
         pixels = pixels // (255 // (2**header.bits - 1))  # the decoder stretched 1, 2 or 4 bits to 0..255
     return np.ascontiguousarray(turn(pixels, header.orientation))
+
+
+def decode_colours(data: Encoded, name: str) -> np.ndarray:
+    """A mask file that is a picture -> its colours, uint8 [height, width, 3]; the palette's for palette files.
+
+    The file's own EXIF orientation is applied. Raises `DataError` naming the file.
+    """
+    header = EncodedImage(data, name).header
+    try:
+        indexed = header.format == "png" and header.photometric == 3
+        pixels = _pillow(data, mode="RGB") if indexed else _stored(data, header)
+    except DataError as error:
+        raise DataError(f"{name}: {error}; {REMEDY}") from None
+    if pixels.dtype != np.uint8:
+        raise DataError(f"{name}: a mask of {pixels.dtype} colours; colours of masks are 8-bit, save it as such")
+    return np.ascontiguousarray(turn(_as_channels(pixels, 3), header.orientation))
 
 
 def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:

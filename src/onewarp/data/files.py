@@ -1,4 +1,4 @@
-"""Samples in image files: a list of paths, a folder per class, or images with their masks."""
+"""Samples in image files: a list of paths, or a folder per class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onewarp.data.base import Outputs, Sample, Source, checked_labels, checked_outputs
-from onewarp.data.decode import REMEDY, EncodedImage, EncodedMask, read_file
+from onewarp.data.decode import REMEDY, EncodedImage, EncodedMask, LazyMask, read_file
 from onewarp.data.header import Encoded
 from onewarp.errors import DataError, InputError
 from onewarp.spec import default_range
@@ -103,6 +103,15 @@ class FileSource(Source):
             boxes, labels = (np.asarray(rows[index]) for rows in self._boxes)
             sample["bounding_boxes"] = {"boxes": boxes.reshape(-1, 4), "labels": labels.reshape(-1)}
         return sample
+
+    def mask(self, index: int) -> np.ndarray:
+        """The mask of sample `index` alone; its image is not read."""
+        rows = self._targets["segmentation_masks"]
+        if rows is None:
+            return super().mask(index)
+        value = self._target("segmentation_masks", rows[self._checked(index)])
+        mask: np.ndarray = value.decode() if isinstance(value, LazyMask) else value
+        return mask
 
     def most(self, role: str) -> int:
         rows = self._boxes[1] if role == "bounding_boxes" and self._boxes is not None else self._targets.get(role)
@@ -209,44 +218,6 @@ class FolderSource(FileSource):
                     f"{Path(path) / name}: a class without images; add {KINDS} files, or choose class_names"
                 )
         super().__init__(by_class, **options)
-
-
-class PairSource(FileSource):
-    """Images with their masks: two folders whose files have the same names up to the extension.
-
-    Args:
-        images: folder of images.
-        masks: folder of mask files that hold class numbers (grey or palette PNG).
-        class_names: name of each class number in the masks.
-        ignore: class number that means "no class" (void), for losses and metrics to leave out.
-        channels, dtype, image_size, outputs: as in `FileSource`.
-
-    Raises:
-        DataError: a missing or empty folder, or an image without a mask, which is named.
-    """
-
-    def __init__(
-        self,
-        images: str | Path,
-        masks: str | Path,
-        *,
-        class_names: Sequence[str] | None = None,
-        ignore: int | None = None,
-        **options: Any,
-    ) -> None:
-        found = images_below(images)
-        if not found:
-            raise DataError(f"{images}: there is no image in this folder; put {KINDS} files into it")
-        by_stem = {str(Path(file).relative_to(masks).with_suffix("")): file for file in images_below(masks)}
-        stems = [str(Path(file).relative_to(images).with_suffix("")) for file in found]
-        alone = [stem for stem in stems if stem not in by_stem]
-        if alone:
-            raise DataError(
-                f"{masks}: there is no mask for {alone[0]} ({len(alone)} of {len(stems)} images have none); add it"
-            )
-        super().__init__(found, masks=[by_stem[stem] for stem in stems], **options)
-        self.class_names = None if class_names is None else tuple(class_names)
-        self.ignore = ignore
 
 
 def _stamps_of(items: Sequence[Any]) -> Iterator[bytes]:

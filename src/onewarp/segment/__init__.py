@@ -1,8 +1,8 @@
-"""Dense prediction: conditional random fields over pixels and sequences, the search for their parameters, and metrics.
+"""Dense prediction: random fields over pixels and sequences, the search for their parameters, forests, metrics, a loss.
 
 `DenseCRF`, `GridCRF`, `unary_from_labels`, `tune_crf` and the metrics work on NumPy arrays and need no backend. What
-needs more is loaded when it is first asked for: `ConvCRF` and `LinearChainCRF` are Keras layers; `PixelForest`,
-`PixelFeatures` and `sample_pixels` use OpenCV and scikit-learn.
+needs more is loaded when it is first asked for: `ConvCRF` and `LinearChainCRF` are Keras layers, `PixelCrossentropy` is
+a loss; `PixelForest`, `PixelFeatures`, `sample_pixels` and `median_frequency` use OpenCV and scikit-learn.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from onewarp.segment.conv_crf import ConvCRF
     from onewarp.segment.features import PixelFeatures
     from onewarp.segment.forest import PixelForest
+    from onewarp.segment.losses import PixelCrossentropy
     from onewarp.segment.pixels import sample_pixels
+    from onewarp.segment.weights import median_frequency
 
 _LATE = {
     "ConvCRF": "onewarp.segment.conv_crf",
     "LinearChainCRF": "onewarp.segment.chain_crf",
+    "PixelCrossentropy": "onewarp.segment.losses",
     "PixelFeatures": "onewarp.segment.features",
     "PixelForest": "onewarp.segment.forest",
+    "median_frequency": "onewarp.segment.weights",
     "sample_pixels": "onewarp.segment.pixels",
 }
 
@@ -36,12 +40,14 @@ __all__ = [
     "DenseCRF",
     "GridCRF",
     "LinearChainCRF",
+    "PixelCrossentropy",
     "PixelFeatures",
     "PixelForest",
     "Scores",
     "Tuning",
     "boundary_scores",
     "confusion_matrix",
+    "median_frequency",
     "sample_pixels",
     "scores",
     "tune_crf",
