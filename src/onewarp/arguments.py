@@ -57,6 +57,24 @@ def checked_occurrence(occurrence: Any, n: int) -> Any:
     return numbers
 
 
+def checked_following(boxes_follow: Any, entries: Mapping[str, Any]) -> bool:
+    """Whether boxes follow the masks of a batch, which then must have one channel for each box."""
+    if boxes_follow not in ("corners", "masks"):
+        raise InputError(f"boxes_follow={boxes_follow!r} is not known; use 'corners' or 'masks'")
+    if boxes_follow == "corners":
+        return False
+    if "bounding_boxes" not in entries or "segmentation_masks" not in entries:
+        raise InputError("boxes_follow='masks' needs bounding_boxes and segmentation_masks in the batch; add them")
+    boxes, mask = entries["bounding_boxes"]["boxes"], entries["segmentation_masks"][0]
+    channels = mask.shape[2] if mask.ndim == 3 else 0
+    if channels < boxes.shape[1]:
+        raise InputError(
+            f"boxes_follow='masks': there are {boxes.shape[1]} boxes for each image, but masks of shape {mask.shape}; "
+            "give masks [h, w, k], with a channel for each box"
+        )
+    return True
+
+
 def thread_count(threads: Any) -> int:
     """How many threads to use: all cores for None."""
     if threads is None:

@@ -13,6 +13,7 @@ import numpy as np
 from onewarp.arguments import (
     as_dictionary,
     check_replay,
+    checked_following,
     checked_occurrence,
     draw_keys,
     same_sizes,
@@ -22,6 +23,7 @@ from onewarp.arguments import (
 from onewarp.batch import check_batch
 from onewarp.boxes import to_corners
 from onewarp.draw import draw
+from onewarp.engine.outlines import boxes_of_masks
 from onewarp.engine.run import run
 from onewarp.errors import InputError, PolicyError
 from onewarp.lower import lower
@@ -172,6 +174,7 @@ class Policy:
         occurrence: Any = None,
         params: Params | None = None,
         bounding_box_format: str = "xyxy",
+        boxes_follow: str = "corners",
         num_classes: int | None = None,
         value_range: tuple[float, float] | None = None,
         threads: int | None = None,
@@ -183,7 +186,10 @@ class Policy:
             "sample_weight" (shapes: `onewarp.spec`). NumPy in, NumPy out; a backend tensor in, a backend tensor out.
         seed, epoch, ids ([n] integers, 0...n-1 by default), occurrence: the key of the draws.
         params: replay these (from `draw`) instead of drawing.
-        bounding_box_format: a Keras name, of the boxes that come and go. num_classes: for mixing integer labels.
+        bounding_box_format: a Keras name, of the boxes that come and go.
+        boxes_follow: "corners": a warped box is that of its warped corners, which after a turn is larger than what it
+            holds; "masks": of the pixels of its object, where segmentation_masks [n, h, w, k] have a channel for each
+            box. Box rows and channels stay in step. num_classes: for mixing integer labels.
         value_range: (low, high) of float images, (0, 1) by default. threads: all cores by default.
 
         Returns the same structure. The caller's arrays are not written to. Raises InputError for a batch that does not
@@ -209,11 +215,16 @@ class Policy:
             params = draw(plan, seed, epoch, ids, checked_occurrence(occurrence, n), sizes)
         else:
             check_replay(plan, params, sizes)
+        outlined = None
+        if checked_following(boxes_follow, entries):
+            masks, labels = entries["segmentation_masks"], entries["bounding_boxes"]["labels"]
+            outlined = boxes_of_masks(plan, params, masks, labels)
         result = run(
             plan,
             params,
             entries,
             bounding_box_format=bounding_box_format,
+            outlined=outlined,
             num_classes=num_classes,
             threads=thread_count(threads),
         )

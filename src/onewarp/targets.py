@@ -170,6 +170,13 @@ def clip_boxes(boxes: Array, region: Array, xp: Any) -> Array:
     return xp.stack(edges, axis=-1)
 
 
+def common(boxes: Array, others: Array, xp: Any) -> Array:
+    """What corner boxes [..., 4] have in common with `others`; ends before it begins where that is nothing."""
+    low = [xp.maximum(boxes[..., i], others[..., i]) for i in (0, 1)]
+    high = [xp.minimum(boxes[..., i], others[..., i]) for i in (2, 3)]
+    return xp.stack(low + high, axis=-1)
+
+
 def visible_part(before: Array, after: Array, xp: Any) -> Array:
     """[n, k] fraction of corner boxes `before` that is left in `after`."""
     whole = area(before, xp)

@@ -16,12 +16,16 @@ from onewarp.coco.annotations import Rle, Segmentation
 from onewarp.coco.masks import decode, fill, run_lengths
 from onewarp.data.base import DrawnMask
 from onewarp.engine import host
+from onewarp.engine.outlines import Outline, moved
 from onewarp.params import Params
 from onewarp.plan import Plan, WarpStage
-from onewarp.targets import move_points
 
-_BEHIND = 1e8  # a corner this far away was thrown behind the viewer by a perspective
-_STEP = 2.0  # pixels between the points of an edge that a displacement field bends
+
+def outline_of(segmentation: Segmentation, height: int = 0, width: int = 0) -> Outline:
+    """The outline of polygons, or of the pixels of an RLE for an image of that size."""
+    if isinstance(segmentation, Rle):
+        return Outline.of_mask(decode(run_lengths(segmentation, height, width)))
+    return Outline.of_polygons(segmentation)
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,11 @@ class Shapes(DrawnMask):
         if not warps:
             return self.decode()[None]
         height, width = plan.size
-        corners = self._moved(params, warps, slot)
+        polygons = [None if isinstance(s.segmentation, Rle) else outline_of(s.segmentation) for s in self.shapes]
         mask = self._empty(height, width)
-        for number, shape in enumerate(self.shapes):
-            parts = corners[number]
-            if parts is not None:
-                inside = fill(parts, height, width)
+        for shape, outline in zip(self.shapes, moved(plan, params, slot, polygons), strict=True):
+            if outline is not None:
+                inside = fill(outline.polygons, height, width)
             else:
                 whole = decode(run_lengths(shape.segmentation, self.height, self.width))
                 inside = host.run_masks(_empty_outside(plan), params, [whole], start=slot)[0]
@@ -92,26 +95,6 @@ class Shapes(DrawnMask):
         else:
             np.putmask(mask, inside, value)
 
-    def _moved(self, params: Params, warps: list[tuple[int, WarpStage]], slot: int) -> list[list[np.ndarray] | None]:
-        """The polygons of each shape after the warps; None for an RLE, and where a corner is behind the viewer."""
-        bends = any(stage.fields for _, stage in warps)
-        polygons = [None if isinstance(shape.segmentation, Rle) else _parts(shape, bends) for shape in self.shapes]
-        every = [part for parts in polygons for part in parts or ()]
-        if not every:
-            return [None if parts is None else [] for parts in polygons]
-        points = np.concatenate(every)[None]
-        for number, _ in warps:
-            prefix = f"{number}."
-            own = {k[len(prefix) :]: v[slot : slot + 1] for k, v in params.arrays.items() if k.startswith(prefix)}
-            points = move_points(points, own, np)
-        moved = iter(np.split(points[0], np.cumsum([len(part) for part in every])[:-1]))
-        result: list[list[np.ndarray] | None] = []
-        for parts in polygons:
-            found = None if parts is None else [next(moved) for _ in parts]
-            behind = found is not None and any((np.abs(part) > _BEHIND).any() for part in found)
-            result.append(None if behind else found)
-        return result
-
     def _seen(self, plan: Plan, params: Params, warps: list[tuple[int, WarpStage]], slot: int) -> np.ndarray | None:
         """Which pixels of the result show the photograph, bool [h, w]; None where all do."""
         if len(warps) == 1 and not warps[0][1].fields:
@@ -124,23 +107,6 @@ class Shapes(DrawnMask):
                     return None  # the corners are inside, and a photograph is convex
         ones = np.ones((self.height, self.width), np.uint8)
         return np.asarray(host.run_masks(_empty_outside(plan), params, [ones], start=slot)[0] != 0)
-
-
-def _parts(shape: Shape, bends: bool) -> list[np.ndarray]:
-    """The polygons of a shape, float64 [k, 2] each; with points along the edges where those will not stay straight."""
-    assert not isinstance(shape.segmentation, Rle)
-    parts = [np.array(part, np.float64).reshape(-1, 2) for part in shape.segmentation]
-    return [_finer(part) for part in parts] if bends else parts
-
-
-def _finer(part: np.ndarray) -> np.ndarray:
-    """A polygon with a point at least every `_STEP` pixels of its edges."""
-    edges = np.roll(part, -1, axis=0) - part
-    counts = np.maximum(np.ceil(np.hypot(*edges.T) / _STEP), 1).astype(np.int64)
-    start = np.repeat(np.arange(len(part)), counts)
-    place = np.arange(len(start)) - np.repeat(np.cumsum(counts) - counts, counts)
-    finer: np.ndarray = part[start] + edges[start] * (place / counts[start])[:, None]
-    return finer
 
 
 def _empty_outside(plan: Plan) -> Plan:

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from onewarp.coco.annotations import CocoFile
-from onewarp.coco.shapes import Shape, Shapes
-from onewarp.data.base import Outputs, Sample, checked_outputs
+from onewarp.coco.shapes import Shape, Shapes, outline_of
+from onewarp.data.base import OutlinedBoxes, Outputs, Sample, checked_outputs
 from onewarp.data.decode import EncodedImage
 from onewarp.data.files import FileSource
+from onewarp.engine.outlines import Outline
 from onewarp.errors import DataError, InputError
 
 IGNORE = {"uint8": 255, "uint16": 65535}
@@ -36,6 +37,8 @@ class CocoSource(FileSource):
         categories: names of the categories to keep, in the order of their class numbers; all by default.
         empty: whether images without an object are kept.
         bounding_box_format: "xyxy" or "xywh", in pixels; give the Loader the same.
+        boxes_follow: "outlines": the box of a warped object is that of its warped polygons or RLE; "corners": of the
+            corners of its box, which is larger after a turn, and also right where boxes hold what no outline shows.
         channels, dtype, outputs: as in `FileSource`.
 
     Attributes:
@@ -63,6 +66,7 @@ class CocoSource(FileSource):
         categories: Sequence[str] | None = None,
         empty: bool = True,
         bounding_box_format: str = "xyxy",
+        boxes_follow: str = "outlines",
         channels: int = 3,
         dtype: str = "uint8",
         outputs: Outputs | None = None,
@@ -71,6 +75,7 @@ class CocoSource(FileSource):
             ("masks", masks, (None, "semantic", "instance")),
             ("crowd", crowd, ("ignore", "drop", "keep")),
             ("bounding_box_format", bounding_box_format, ("xyxy", "xywh")),
+            ("boxes_follow", boxes_follow, ("outlines", "corners")),
         ):
             if value not in known:
                 raise InputError(f"{name}={value!r} is not known; use {' or '.join(map(repr, known))}")
@@ -93,6 +98,7 @@ class CocoSource(FileSource):
         super().__init__(paths, channels=channels, dtype=dtype, image_size=one_size)
         self.class_names, self._rows, self._most = names, rows, int(counts[rows].max(initial=0))
         self._masks, self._has_boxes, self._points, self._format = masks, boxes, keypoints, bounding_box_format
+        self._outlined = boxes_follow == "outlines"
         self.mask_dtype = "uint8" if len(names) < IGNORE["uint8"] else "uint16"
         self.ignore = IGNORE[self.mask_dtype]
         wanted = {"segmentation_masks": masks, "bounding_boxes": boxes, "keypoints": keypoints}
@@ -122,7 +128,11 @@ class CocoSource(FileSource):
         if self._masks:
             sample["segmentation_masks"] = self._mask(index, rows)
         if self._has_boxes:
-            sample["bounding_boxes"] = {"boxes": self._boxes_of(rows), "labels": self._number[self.file.labels[rows]]}
+            boxes, labels = self._boxes_of(rows), self._number[self.file.labels[rows]]
+            if self._outlined:
+                sample["bounding_boxes"] = OutlinedBoxes(boxes, labels, lambda: self._outlines_of(index, rows))
+            else:
+                sample["bounding_boxes"] = {"boxes": boxes, "labels": labels}
         if self._points:
             each = [np.zeros((0, 3)), *(self._points_of(int(row)) for row in rows)]
             sample["keypoints"] = np.concatenate(each)
@@ -167,6 +177,12 @@ class CocoSource(FileSource):
         if self._format == "xyxy":
             boxes[:, 2:] += boxes[:, :2]
         return boxes
+
+    def _outlines_of(self, index: int, rows: np.ndarray) -> list[Outline | None]:
+        image = self._rows[index]
+        size = int(self.file.heights[image]), int(self.file.widths[image])
+        found = [self.file.shape(int(row)) for row in rows]
+        return [outline_of(segmentation, *size) if segmentation else None for segmentation in found]
 
     def _points_of(self, row: int) -> np.ndarray:
         points = np.zeros((self.file.most_keypoints, 3))

@@ -24,11 +24,12 @@ from onewarp.data.travel import PARAMS, travelling
 from onewarp.draw import draw
 from onewarp.engine import host
 from onewarp.engine.cut import cut, head
+from onewarp.engine.outlines import Outlined, boxes_of
 from onewarp.engine.run import run
 from onewarp.engine.visited import visited
 from onewarp.errors import DataError, InputError, OnewarpError
 from onewarp.params import Params
-from onewarp.plan import Plan
+from onewarp.plan import Plan, WarpStage
 from onewarp.targets import one_hot
 
 RUN = 1 << 18  # bytes of decoded images that are warped by one call; they are to stay in a core's cache
@@ -91,10 +92,11 @@ class Assembler:
             Unreadable: with every sample that is to blame.
         """
         source, n = self.source, len(rows)
+        outlines: list[Any] = []
         if source.dense:
             batch = source.gather(rows) if device else source.views(rows)
         else:
-            batch = self._read(epoch, rows, occurrence, pool)
+            batch, outlines = self._read(epoch, rows, occurrence, pool)
         images = batch["images"]
         sizes = np.array([image.shape[:2] for image in (images[:1] if source.dense else images)])
         if source.dense:  # one size for all
@@ -121,6 +123,7 @@ class Assembler:
             bounding_box_format=self.bounding_box_format,
             num_classes=self.num_classes,
             warped=warped,
+            outlined=self._outlined(plan, params, outlines, batch, pool),
         )
         return {**result, **travels}
 
@@ -128,8 +131,13 @@ class Assembler:
         mixed = device and self.plan.mixes and class_numbers(labels)  # the device need not know how many classes
         return np.asarray(one_hot(labels, self.num_classes or 0, np)) if self.one_hot or mixed else labels
 
-    def _read(self, epoch: int, rows: np.ndarray, occurrence: np.ndarray, pool: Executor | None) -> Sample:
-        """Samples as lists of undecoded images and targets; boxes and points padded to one number of rows."""
+    def _read(
+        self, epoch: int, rows: np.ndarray, occurrence: np.ndarray, pool: Executor | None
+    ) -> tuple[Sample, list[Any]]:
+        """Samples as lists of undecoded images and targets; boxes and points padded to one number of rows.
+
+        Also what gives the outlines of each sample's boxes, see `OutlinedBoxes`; None for those without.
+        """
         samples: list[Any] = [None] * len(rows)
 
         def read(slot: int) -> None:
@@ -138,11 +146,27 @@ class Assembler:
 
         _spread(lambda piece: _each(read, piece), _pieces(len(rows), pool), pool)
         batch: Sample = {role: [sample[role] for sample in samples] for role in samples[0] if role != "labels"}
+        outlines = [getattr(boxes, "outlines", None) for boxes in batch.get("bounding_boxes", ())]
         for role, padded in (("bounding_boxes", padded_boxes), ("keypoints", padded_points)):
             if role in batch:
                 most = self.source.most(role) if self.max_boxes is None else self.max_boxes
                 batch[role] = padded(batch[role], most, lambda slot: self.source.name(int(rows[slot])))
-        return batch
+        return batch, outlines
+
+    def _outlined(
+        self, plan: Plan, params: Params, outlines: list[Any], batch: Sample, pool: Executor | None
+    ) -> Outlined | None:
+        """What the outlines of a batch say of its boxes; None where there are none, or nothing is warped."""
+        if not any(outlines) or not any(isinstance(stage, WarpStage) for stage in plan.stages):
+            return None
+        found = Outlined.nothing(*batch["bounding_boxes"]["labels"].shape)
+
+        def one(slot: int) -> None:
+            if outlines[slot] is not None:
+                found.set(slot, boxes_of(plan, params, slot, outlines[slot]()))
+
+        _spread(lambda piece: _each(one, piece), _pieces(len(outlines), pool), pool)
+        return found
 
     def _warp_each(
         self,

@@ -17,6 +17,7 @@ from onewarp.data.decode import EncodedImage, EncodedMask, LazyMask
 from onewarp.errors import InputError
 
 if TYPE_CHECKING:
+    from onewarp.engine.outlines import Outline
     from onewarp.params import Params
     from onewarp.plan import Plan
 SPREAD = 64  # samples whose content goes into a source's stamps where nothing better is known
@@ -37,6 +38,21 @@ class DrawnMask(LazyMask):
     def draw(self, plan: Plan, params: Params, slot: int) -> np.ndarray:
         """The mask after the warps of `plan` under the parameters of sample `slot`, [1, height, width, ...]."""
         raise NotImplementedError
+
+
+class OutlinedBoxes(dict[str, Any]):
+    """`bounding_boxes` of a sample whose objects have outlines, which tell more of a warped box than its corners do.
+
+    outlines: called as outlines() -> an `Outline` or None for each box, where something is warped.
+    """
+
+    def __init__(self, boxes: Any, labels: Any, outlines: Callable[[], Sequence[Outline | None]]) -> None:
+        super().__init__(boxes=boxes, labels=labels)
+        self.outlines = outlines
+
+    def decode(self) -> dict[str, Any]:
+        """The boxes alone."""
+        return dict(self)
 
 
 class Source:
@@ -79,7 +95,7 @@ class Source:
     def __getitem__(self, index: int) -> Sample:
         sample = dict(self.lazy(self._checked(index)))
         for role, value in sample.items():
-            if isinstance(value, (EncodedImage, LazyMask)):
+            if isinstance(value, (EncodedImage, LazyMask, OutlinedBoxes)):
                 sample[role] = value.decode()
         return sample
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from onewarp.engine.outlines import Outlined
 from onewarp.plan import Plan, WarpStage
 from onewarp.random import Array, constant
 from onewarp.targets import (
     area,
     clip_boxes,
+    common,
     keep_visible,
     move_boxes,
     move_points,
@@ -32,17 +34,36 @@ def _warps(plan: Plan, arrays: Mapping[str, Array], start: int) -> list[tuple[Wa
 
 
 def follow_boxes(
-    plan: Plan, arrays: Mapping[str, Array], corners: Array, labels: Array, xp: Any, start: int = 0
+    plan: Plan,
+    arrays: Mapping[str, Array],
+    corners: Array,
+    labels: Array,
+    xp: Any,
+    start: int = 0,
+    outlined: Outlined | None = None,
 ) -> tuple[Array, Array]:
-    """Boxes [n, k, 4] and labels [n, k] through the warps: clipped, and dropped where too little is left."""
+    """Boxes [n, k, 4] and labels [n, k] through the warps: clipped, and dropped where too little is left.
+
+    A box becomes that of its warped corners, or of the warped outline of what is in it, where `outlined` knows that.
+    """
     warps = _warps(plan, arrays, start)
-    visible = xp.ones_like(corners[..., 0])
+    before = visible = xp.ones_like(corners[..., 0])
+    moved = corners
     for stage, own in warps:
         height, width = stage.size
-        moved = move_boxes(corners, own, xp)
+        before, moved = visible, move_boxes(corners, own, xp)
         corners = clip_boxes(moved, constant([[0.0, 0.0, width, height]], xp), xp)
-        visible = visible * visible_part(moved, corners, xp)
-    return keep_visible(corners, visible, labels, plan.settings, xp) if warps else (corners, labels)
+        visible = before * visible_part(moved, corners, xp)
+    if not warps:
+        return corners, labels
+    if outlined is not None:
+        # Never beyond the corners' box: the outline may be, a little, and frames of earlier warps cut only that.
+        seen, whole = common(corners, outlined.seen, xp), common(moved, outlined.whole, xp)
+        apart = xp.logical_and(area(seen, xp) <= 0, area(outlined.seen, xp) > 0)  # an outline of something else
+        known = xp.logical_and(outlined.known, xp.logical_not(apart))
+        visible = xp.where(known, before * visible_part(whole, seen, xp), visible)
+        corners = xp.where(known[..., None], seen, corners)
+    return keep_visible(corners, visible, labels, plan.settings, xp)
 
 
 def follow_points(
