@@ -11,8 +11,10 @@ from PIL import Image
 
 import onewarp as ow
 from data_helpers import encode, picture, with_orientation
+from onewarp import _native
 from onewarp.data.batches import Batches
 from onewarp.data.decode import EncodedImage
+from onewarp.engine import host
 from onewarp.errors import DataError, InputError
 
 
@@ -79,6 +81,7 @@ def test_small_parts_of_files_are_decoded_for_small_results(tmp_path: Path, monk
         return decode(self, *args, **options)
 
     monkeypatch.setattr(EncodedImage, "decode", spy)
+    monkeypatch.setattr(host, "takes_jpegs", lambda plan: False)
     source = folder(tmp_path)
     Batches(source, ow.Policy([ow.Resize(30)]), 4, shuffle=False, decode="fast").batch(0, 0)
     assert scales == [8, 4, 8, 2]
@@ -86,6 +89,23 @@ def test_small_parts_of_files_are_decoded_for_small_results(tmp_path: Path, monk
     Batches(source, ow.Policy([ow.Resize(30)], antialias=False), 4, shuffle=False, decode="fast").batch(0, 0)
     Batches(source, ow.Policy([ow.Resize(30)]), 4, shuffle=False).batch(0, 0)
     assert set(scales) == {1}
+
+
+@pytest.mark.parametrize("size", [30, (20, 25), (90, 120)])
+def test_one_call_for_all_of_them_decodes_at_the_same_scales(tmp_path: Path, monkeypatch: Any, size: Any) -> None:
+    policy = ow.Policy([ow.RandomResizedCrop(size, scale=(0.5, 1.0)), ow.Rotate(20)], fill_mode="reflect")
+    batches, seen, run_jpegs = Batches(folder(tmp_path), policy, 4, shuffle=False, decode="fast"), [], host.run_jpegs
+
+    def spy(plan: Any, params: Any, jpegs: Any, places: np.ndarray, *args: Any, **options: Any) -> Any:
+        seen.append(places[:, 6].tolist())
+        return run_jpegs(plan, params, jpegs, places, *args, **options)
+
+    monkeypatch.setattr(host, "run_jpegs", spy)
+    together = batches.batch(1, 0)["images"]
+    monkeypatch.setattr(host, "takes_jpegs", lambda plan: False)
+    one_by_one = batches.batch(1, 0)["images"]
+    assert np.abs(together.astype(int) - one_by_one).max() <= 1  # coordinates are rounded once less
+    assert (len(seen) == 1 and max(seen[0]) > 1) or not _native.decodes_parts
 
 
 def test_damage_is_found_in_a_fast_decode_too(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def jpeg_case(rng, n: int = 5, channels: int = 3):
     matrices = np.tile(np.eye(3, dtype=np.float32), (n, 1, 1, 1))
     matrices[:, 0, :2] += rng.normal(0, 0.2, (n, 2, 3)).astype(np.float32)
     c = call(images, (24, 30), s, matrices=matrices)
-    return jpegs, [(*size, 0, 0, *size) for size in sizes], s, c
+    return jpegs, [(*size, 0, 0, *size, 1) for size in sizes], s, c
 
 
 @pytest.mark.parametrize("channels", SPACES)
@@ -176,9 +176,10 @@ def test_places_are_checked(rng) -> None:
     jpegs, whole, s, c = jpeg_case(rng)
     again = {name: value for name, value in c.items() if name not in ("images", "threads")}
     kernel = native.Pass(**s)
-    for wrong in ((0, 0, 0, 0, 0, 0), (10, 10, 0, 0, 11, 10), (10, 10, 5, 0, 5, 10), (10, 10, -1, 0, 5, 10)):
+    good = whole[0]
+    for wrong in ((0,) * 6 + (1,), (10, 10, 0, 0, 11, 10, 1), (10, 10, 5, 0, 5, 10, 1), (*good[:6], 3), (*good[:6], 0)):
         numbers = np.array([*whole[:2], wrong, *whole[3:]], np.int32)
-        with pytest.raises(ValueError, match=r"places\[2\]: needs height, width and a part inside them"):
+        with pytest.raises(ValueError, match=r"places\[2\]: needs height, width, a part inside"):
             kernel.run_jpegs(jpegs, numbers, **again)
     with pytest.raises(ValueError, match="places: expected int32"):
         kernel.run_jpegs(jpegs, np.array(whole[:3], np.int32), **again)

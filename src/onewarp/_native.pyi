@@ -55,6 +55,7 @@ class Pass:
         erase: Sequence[tuple[NDArray[int32] | NDArray[float32], _Flags, NDArray[uint32] | None]],
         start: int = 0,
         streamed: bool = False,
+        fast: bool = False,
     ) -> list[int]: ...
 
 def nearest(

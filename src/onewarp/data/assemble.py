@@ -186,9 +186,9 @@ class Assembler:
         images, masks, out = batch["images"], batch.get("segmentation_masks"), warped["images"]
         found: list[np.ndarray] = [out] * len(rows)
         streamed, parts = host.streams(out), visited(plan, params, sizes)
-        places = np.concatenate([sizes, parts], axis=1, dtype=np.int32)
-        direct = not self.fast and host.takes_jpegs(plan)
         scales = [self._scale(plan, params, image, slot) for slot, image in enumerate(images)]
+        places = np.concatenate([sizes, parts, np.reshape(scales, (-1, 1))], axis=1, dtype=np.int32)
+        direct = host.takes_jpegs(plan)
 
         def warp(run: range) -> None:
             own, start, r = params, run.start, scales[run.start]
@@ -200,7 +200,8 @@ class Assembler:
         def warp_jpegs(piece: range) -> list[int]:
             own = slice(piece.start, piece.stop)
             jpegs = [image.data if _straight(image) else b"" for image in images[own]]
-            left = host.run_jpegs(plan, params, jpegs, places[own], out[own], start=piece.start, streamed=streamed)
+            options = {"start": piece.start, "streamed": streamed, "fast": self.fast}
+            left = host.run_jpegs(plan, params, jpegs, places[own], out[own], **options)
             return [piece[number] for number in left]
 
         def work(piece: range) -> None:

@@ -155,19 +155,28 @@ def takes_jpegs(plan: Plan) -> bool:
 
 
 def run_jpegs(
-    plan: Plan, params: Params, jpegs: list[Any], places: np.ndarray, out: np.ndarray, *, start: int, streamed: bool
+    plan: Plan,
+    params: Params,
+    jpegs: list[Any],
+    places: np.ndarray,
+    out: np.ndarray,
+    *,
+    start: int,
+    streamed: bool,
+    fast: bool,
 ) -> list[int]:
     """`run_images` on JPEGs: each is decoded as far as the plan reads it and warped while its pixels are in the cache.
 
     Nothing of Python happens between images: the decoder would have pushed its code out of the caches each time.
 
-    jpegs: the bytes of each; places: int32 [n, 6], their heights, widths and parts (`onewarp.engine.visited`).
-    Returns the numbers of those that have to be decoded by other means: several scans, CMYK, damage, no JPEG at all.
+    jpegs: the bytes of each; places: int32 [n, 7], their heights, widths, parts (`onewarp.engine.visited`) and by how
+    much they are reduced in decoding (`reduction`; 1 where that is left to the warp). fast: decode faster, with other
+    pixels. Returns the numbers of those that have to be decoded by other means: several scans, CMYK, damage, no JPEG at all.
     """
     (step,) = _steps(plan)
     _check_finite(plan, params, start, len(jpegs))
     numbers = _numbers(step, params)
-    left: list[int] = step.kernel.run_jpegs(jpegs, places, out, **numbers, start=start, streamed=streamed)
+    left: list[int] = step.kernel.run_jpegs(jpegs, places, out, **numbers, start=start, streamed=streamed, fast=fast)
     return left
 
 

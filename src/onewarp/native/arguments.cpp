@@ -53,8 +53,8 @@ Border parse_border(const std::string& name) {
   bad_value("fill_mode: unknown '" + name + "'; use constant, nearest, reflect or wrap");
 }
 
-BatchArguments::BatchArguments(nb::sequence jpegs, nb::handle places, int channels, nb::handle out, bool channels_first,
-                               int64_t start)
+BatchArguments::BatchArguments(nb::sequence jpegs, nb::handle places, bool fast, int channels, nb::handle out,
+                               bool channels_first, int64_t start)
     : out_(out, "out", true) {
   require_start(start);
   batch.start = start;
@@ -62,19 +62,21 @@ BatchArguments::BatchArguments(nb::sequence jpegs, nb::handle places, int channe
   batch.in = Dtype::uint8;
   if (channels != 1 && channels != 3) bad_value("channels: JPEGs have 1 or 3, got " + std::to_string(channels));
   const int64_t n = static_cast<int64_t>(nb::len(jpegs));
-  const Parameter<int32_t> numbers = read_int32(places, "places", n, {6});
+  const Parameter<int32_t> numbers = read_int32(places, "places", n, {7});
   for (int64_t k = 0; k < n; ++k) {
     const Array& bytes = images_.emplace_back(jpegs[k], "jpegs[" + std::to_string(k) + "]");
     if (bytes.ndim() != 1 || bytes.itemsize() != 1 || !bytes.contiguous()) bad_type(bytes.name() + ": expected bytes, got " + bytes.describe());
-    const int32_t* p = numbers.data() + 6 * k;
+    const int32_t* p = numbers.data() + 7 * k;
     const Rect part{p[2], p[3], p[4], p[5]};
     const bool inside = part.top >= 0 && part.left >= 0 && part.top < part.bottom && part.left < part.right && part.bottom <= p[0] &&
                         part.right <= p[1];
-    if (!inside || p[0] > kLongestSide || p[1] > kLongestSide)
-      bad_value("places[" + std::to_string(k) + "]: needs height, width and a part inside them, got " +
-                shape_text({p[0], p[1], p[2], p[3], p[4], p[5]}));
+    const int r = p[6];
+    const bool known = r == 1 || r == 2 || r == 4 || r == 8;
+    if (!inside || !known || p[0] > kLongestSide || p[1] > kLongestSide)
+      bad_value("places[" + std::to_string(k) + "]: needs height, width, a part inside them and 1, 2, 4 or 8, got " +
+                shape_text({p[0], p[1], p[2], p[3], p[4], p[5], p[6]}));
     batch.images.push_back({nullptr, p[0], p[1], channels, static_cast<ptrdiff_t>(p[1]) * channels, channels, 1});
-    batch.encoded.push_back({bytes.data(), static_cast<size_t>(bytes.shape(0)), part});
+    batch.encoded.push_back({bytes.data(), static_cast<size_t>(bytes.shape(0)), part, {fast, r}});
   }
   add_targets(channels_first);
 }

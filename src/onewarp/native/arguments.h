@@ -17,9 +17,10 @@ class BatchArguments {
  public:
   BatchArguments(nanobind::handle images, nanobind::handle out, bool channels_first, int64_t start, int threads);
 
-  // JPEGs instead of images: a list of bytes, and int32 [n, 6]: height and width of each, and the part of it to decode.
-  BatchArguments(nanobind::sequence jpegs, nanobind::handle places, int channels, nanobind::handle out, bool channels_first,
-                 int64_t start);
+  // JPEGs instead of images: a list of bytes, and int32 [n, 7]: height and width of each, the part of it to decode, and the
+  // reduction at which it is decoded.
+  BatchArguments(nanobind::sequence jpegs, nanobind::handle places, bool fast, int channels, nanobind::handle out,
+                 bool channels_first, int64_t start);
 
   // The element types that the images and the output may have; both raise TypeError.
   void require_images(std::initializer_list<Dtype> allowed);

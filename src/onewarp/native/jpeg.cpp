@@ -46,7 +46,8 @@ bool has_end(const uint8_t* data, size_t size) { return size >= 4 && data[size -
 }  // namespace
 
 // Nothing in here has a destructor: libjpeg reports errors by jumping out.
-bool decode_part(const uint8_t* data, size_t size, uint8_t* out, int height, int width, int channels, const Rect& part) {
+bool decode_part(const uint8_t* data, size_t size, uint8_t* out, int height, int width, int channels, const Rect& part,
+                 const JpegOptions& options) {
   if (!has_end(data, size)) return false;
   jpeg_decompress_struct decoder;
   Failure failure;
@@ -62,12 +63,15 @@ bool decode_part(const uint8_t* data, size_t size, uint8_t* out, int height, int
   jpeg_read_header(&decoder, TRUE);
   const J_COLOR_SPACE stored = decoder.jpeg_color_space;
   const bool known = stored == JCS_YCbCr || stored == JCS_GRAYSCALE || (stored == JCS_RGB && channels == 3);
-  const bool fits = static_cast<int>(decoder.image_height) == height && static_cast<int>(decoder.image_width) == width;
+  decoder.scale_num = 1;
+  decoder.scale_denom = static_cast<unsigned>(options.reduction);
+  jpeg_calc_output_dimensions(&decoder);
+  const bool fits = static_cast<int>(decoder.output_height) == height && static_cast<int>(decoder.output_width) == width;
   // The rows of several scans come one scan after the other: there is nothing to save.
   if (!known || !fits || decoder.data_precision != 8 || jpeg_has_multiple_scans(&decoder)) give_up(reinterpret_cast<j_common_ptr>(&decoder));
   decoder.out_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
-  decoder.dct_method = JDCT_ISLOW;
-  decoder.do_fancy_upsampling = TRUE;
+  decoder.dct_method = options.fast ? JDCT_IFAST : JDCT_ISLOW;
+  decoder.do_fancy_upsampling = options.fast ? FALSE : TRUE;
   jpeg_start_decompress(&decoder);
 
   const JDIMENSION wanted = static_cast<JDIMENSION>(std::max(part.left - kBeside, 0));
@@ -91,7 +95,7 @@ constexpr bool kDecodesParts = false;
 
 }  // namespace
 
-bool decode_part(const uint8_t*, size_t, uint8_t*, int, int, int, const Rect&) { return false; }
+bool decode_part(const uint8_t*, size_t, uint8_t*, int, int, int, const Rect&, const JpegOptions&) { return false; }
 
 #endif
 

@@ -80,8 +80,8 @@ class Pass {
 
   std::vector<int64_t> run_jpegs(nb::sequence jpegs, nb::object places, nb::object out, nb::object matrices, nb::sequence fields,
                                  nb::object frames, nb::object reduction, nb::sequence ops, nb::sequence erase, int64_t start,
-                                 bool streamed) const {
-    BatchArguments arguments(jpegs, places, settings_.channels, out, channels_first_, start);
+                                 bool streamed, bool fast) const {
+    BatchArguments arguments(jpegs, places, fast, settings_.channels, out, channels_first_, start);
     arguments.require_out({Dtype::uint8, Dtype::uint16, Dtype::float16, Dtype::float32});
     std::vector<uint8_t> made(static_cast<size_t>(arguments.count()));
     arguments.batch.made = made.data();
@@ -293,9 +293,10 @@ NB_MODULE(_native, m) {
            "streamed: out is more than the caches hold; it is written past them.\n"
            "Raises ValueError or TypeError naming the argument.")
       .def("run_jpegs", &Pass::run_jpegs, "jpegs"_a, "places"_a, "out"_a, "matrices"_a.none(), "fields"_a, "frames"_a.none(),
-           "reduction"_a.none(), "ops"_a, "erase"_a, "start"_a = 0, "streamed"_a = false,
-           "The same on JPEGs (a list of bytes), each decoded as far as its part goes: places int32 [n, 6], height, width,\n"
-           "top, left, bottom, right. Returns the numbers of those that were not done, see `jpeg_part`.");
+           "reduction"_a.none(), "ops"_a, "erase"_a, "start"_a = 0, "streamed"_a = false, "fast"_a = false,
+           "The same on JPEGs (a list of bytes), each decoded as far as its part goes: places int32 [n, 7], height, width,\n"
+           "top, left, bottom, right, and 1, or the 2, 4 or 8 by which it is reduced in decoding. fast: the faster DCT and\n"
+           "upsampling, whose pixels differ. Returns the numbers of those that were not done, see `jpeg_part`.");
   m.def("nearest", &nearest, "images"_a, "out"_a, "matrices"_a.none(), "fields"_a, "frames"_a.none(), "fill_mode"_a,
         "fill"_a, "start"_a = 0, "threads"_a = 1,
         "Warps images of any element type of 1, 2, 4 or 8 bytes by nearest sampling; elements are copied exactly.");

@@ -77,27 +77,36 @@ template <class Real> class Worker {
 
   void run(int64_t item) {
     Image image = batch_.images[item];
+    int reduced = 1;
     if (!batch_.encoded.empty()) {
       if (!decode(batch_.encoded[item], &image)) return;
+      reduced = batch_.encoded[item].options.reduction;
       batch_.made[item] = 1;
     }
-    run_sample(item, image);
+    run_sample(item, image, reduced);
     if (batch_.streamed) byte_kernels().end_streams();
   }
 
  private:
   // Decodes into memory of this thread's, so that the image is still in the cache when it is warped.
   static bool decode(const Encoded& encoded, Image* image) {
-    const size_t size = static_cast<size_t>(image->height) * image->row;
-    uint8_t* pixels = static_cast<uint8_t*>(jpeg_memory.bytes(size));
+    const int r = encoded.options.reduction;
+    auto up = [r](int v) { return (v + r - 1) / r; };
+    const Rect& whole = encoded.part;
+    const Rect part{whole.top / r, whole.left / r, up(whole.bottom), up(whole.right)};
+    image->height = up(image->height);
+    image->width = up(image->width);
+    image->row = image->width * image->column;
+    uint8_t* pixels = static_cast<uint8_t*>(jpeg_memory.bytes(static_cast<size_t>(image->height) * image->row));
     image->data = pixels;
-    return decode_part(encoded.data, encoded.size, pixels, image->height, image->width, image->channels, encoded.part);
+    return decode_part(encoded.data, encoded.size, pixels, image->height, image->width, image->channels, part, encoded.options);
   }
 
-  void run_sample(int64_t item, const Image& image) {
+  // reduced: by how much the image has been made smaller already.
+  void run_sample(int64_t item, const Image& image, int reduced) {
     const int64_t row = batch_.start + item;
     const Target& target = batch_.targets[item];
-    warping_.prepare(image, row, target.height, target.width);
+    warping_.prepare(image, row, target.height, target.width, reduced);
     colouring_.prepare(row);
     prepare_erase(row, target);
 

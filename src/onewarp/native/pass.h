@@ -52,7 +52,8 @@ struct EraseParams {
 struct Encoded {
   const uint8_t* data;
   size_t size;  // bytes
-  Rect part;
+  Rect part;  // of the image
+  JpegOptions options;
 };
 
 // One batch; every length and shape was checked before.

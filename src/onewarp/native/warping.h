@@ -25,11 +25,12 @@ template <class Real> class Warping {
   Warping(const PassSettings& settings, const PassParams& params, Dtype dtype)
       : settings_(settings), params_(params), dtype_(dtype), kernels_(kernels(Real())), fill_(settings.fill.size()) {}
 
-  // Sets up sample `row` of the parameters with its image; both must outlive the calls of sample().
-  void prepare(const Image& image, int64_t row, int out_height, int out_width) {
+  // Sets up sample `row` of the parameters with its image; both must outlive the calls of sample(). `already`: the image is
+  // that much smaller already, which is then all the reduction it gets.
+  void prepare(const Image& image, int64_t row, int out_height, int out_width, int already) {
     const bool identity = params_.warp.matrices == nullptr;
-    const int r = params_.reduction ? params_.reduction[row] : 1;
-    const bool sums = r > 1 && dtype_ != Dtype::float32;
+    const int r = already > 1 ? already : params_.reduction ? params_.reduction[row] : 1;
+    const bool sums = r > 1 && already == 1 && dtype_ != Dtype::float32;
     const double area = static_cast<double>(r) * r;
     for (size_t c = 0; c < fill_.size(); ++c) fill_[c] = static_cast<Real>(settings_.fill[c] * (sums ? area : 1.0));
 
@@ -44,7 +45,7 @@ template <class Real> class Warping {
     }
     warp_ = {image, geometry, 1.0 / r, static_cast<Real>(sums ? 1.0 / area : 1.0), settings_.border, fill_.data()};
     Dtype source = dtype_;
-    if (r > 1) {
+    if (r > 1 && already == 1) {
       source = dtype_ == Dtype::uint8 ? Dtype::uint16 : dtype_ == Dtype::uint16 ? Dtype::sum32 : Dtype::float32;
       warp_.source = reduced(image, r, source, visited(geometry, r, image, out_height, out_width));
     }
