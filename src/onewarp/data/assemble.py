@@ -200,7 +200,7 @@ class Assembler:
         def warp_jpegs(piece: range) -> list[int]:
             own = slice(piece.start, piece.stop)
             jpegs = [image.data if _straight(image) else b"" for image in images[own]]
-            options = {"start": piece.start, "streamed": streamed, "fast": self.fast}
+            options: dict[str, Any] = {"start": piece.start, "streamed": streamed, "fast": self.fast}
             left = host.run_jpegs(plan, params, jpegs, places[own], out[own], **options)
             return [piece[number] for number in left]
 

@@ -171,12 +171,13 @@ def run_jpegs(
 
     jpegs: the bytes of each; places: int32 [n, 7], their heights, widths, parts (`onewarp.engine.visited`) and by how
     much they are reduced in decoding (`reduction`; 1 where that is left to the warp). fast: decode faster, with other
-    pixels. Returns the numbers of those that have to be decoded by other means: several scans, CMYK, damage, no JPEG at all.
+    pixels. Returns the numbers of those that have to be decoded by other means: several scans, CMYK, damage, no JPEG.
     """
     (step,) = _steps(plan)
     _check_finite(plan, params, start, len(jpegs))
     numbers = _numbers(step, params)
-    left: list[int] = step.kernel.run_jpegs(jpegs, places, out, **numbers, start=start, streamed=streamed, fast=fast)
+    options = {"start": start, "streamed": streamed, "fast": fast}
+    left: list[int] = step.kernel.run_jpegs(jpegs, places, out, **numbers, **options)
     return left
 
 
