@@ -14,9 +14,9 @@ import pytest
 import onewarp as ow
 import onewarp.data as data
 from data_helpers import class_folder, encode, picture, same
-from onewarp.data.assemble import Unreadable
 from onewarp.data.batches import Batches
 from onewarp.data.prefetch import prefetch_batches
+from onewarp.data.slots import Unreadable
 from onewarp.errors import DataError, InputError, PolicyError
 
 POLICY = ow.Policy([ow.RandomResizedCrop(8), ow.HorizontalFlip(), ow.Brightness(0.3), ow.RandomErasing(p=0.5)])
@@ -60,7 +60,7 @@ def test_images_warped_together_are_those_warped_alone(
     room: int, decode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files of several sizes and formats, with masks of 8 and 16 bits: whichever share a call of the kernel."""
-    monkeypatch.setattr("onewarp.data.assemble.RUN", room)
+    monkeypatch.setattr("onewarp.data.file_warp.RUN", room)
     files, masks = [], []
     for k, (height, width) in enumerate([(20, 30), (12, 18), (90, 130), (12, 18), (8, 8), (64, 40), (33, 17)]):
         files.append(tmp_path / f"{k}.jpg")

@@ -13,7 +13,7 @@ import onewarp as ow
 import onewarp.data as data
 from data_helpers import encode, picture, same, with_orientation
 from onewarp import _native
-from onewarp.data import assemble
+from onewarp.data import file_warp
 from onewarp.data.batches import Batches
 from onewarp.data.decode import EncodedImage
 from onewarp.data.prefetch import prefetch_batches
@@ -65,7 +65,7 @@ def whole(monkeypatch: pytest.MonkeyPatch) -> Any:
         with monkeypatch.context() as patch:
             patch.setattr(host, "takes_jpegs", lambda plan: False)
             patch.setattr(
-                assemble, "visited", lambda plan, params, sizes: np.concatenate([np.zeros_like(sizes), sizes], axis=1)
+                file_warp, "visited", lambda plan, params, sizes: np.concatenate([np.zeros_like(sizes), sizes], axis=1)
             )
             return function()
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onewarp.data.assemble import Assembler, Unreadable
+from onewarp.data.assemble import Assembler
 from onewarp.data.base import Outputs, Sample, Source, checked_outputs, class_numbers
 from onewarp.data.epochs import sampling_of
 from onewarp.data.shards import Steps, checked_shard
+from onewarp.data.slots import Unreadable
 from onewarp.data.travel import PARAMS, READY, Route, pack
 from onewarp.engine.same import serves
 from onewarp.errors import DataError, InputError

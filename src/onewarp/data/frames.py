@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from onewarp.blocks import BLOCKS
-from onewarp.data.assemble import Assembler, Unreadable
+from onewarp.data.assemble import Assembler
 from onewarp.data.base import Sample
 from onewarp.data.batches import Batch, Batches
 from onewarp.data.divide import divided, following
@@ -24,6 +24,7 @@ from onewarp.data.frame_memory import Columns, FrameMemory, Generation, Generati
 from onewarp.data.order import permuted
 from onewarp.data.sampling import Chosen, Sampling
 from onewarp.data.shards import Steps
+from onewarp.data.slots import Unreadable
 from onewarp.data.sources import SMALL
 from onewarp.data.travel import PARAMS, travelling
 from onewarp.draw import draw
