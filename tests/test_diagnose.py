@@ -11,9 +11,22 @@ import yaml
 from rich.console import Console
 
 import onewarp as ow
-from data_helpers import class_folder, tar_of
+import onewarp.data as data
+from coco_helpers import write as write_coco
+from data_helpers import class_folder, encode, tar_of
 from onewarp.cli import main
-from onewarp.cli.doctor import labelled, of_run, open_samples
+from onewarp.cli.cases import (
+    Case,
+    Where,
+    check_masks,
+    is_coco,
+    mask_classes,
+    of_run,
+    of_source,
+    open_samples,
+)
+from onewarp.data.batches import has_class_numbers
+from onewarp.data.store import prepare
 from onewarp.errors import DataError, InputError
 from onewarp.fit.diagnose import OnDevice, Parts, advise, bar, gain, report, verdict
 
@@ -181,12 +194,12 @@ class TestCommand:
         }
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
         case = of_run(tmp_path)
-        assert case.data == Path("my data") and case.model == "resnet20" and case.backend == "torch"
+        assert case.data.path == Path("my data") and case.model == "resnet20" and case.backend == "torch"
         with pytest.raises(DataError, match="my data"):
             open_samples(case)
         (tmp_path / "config.yaml").write_text(yaml.safe_dump({**config, "data": {"name": "mnist"}, "command": "x"}))
-        with pytest.raises(InputError, match="no data of the name 'mnist'"):
-            open_samples(of_run(tmp_path))
+        with pytest.raises(DataError, match="does not say where the samples of 'mnist' are; add path: to its entry"):
+            of_run(tmp_path)
 
     @pytest.mark.parametrize("text", ["", "a: 1", "[1, 2", "data: 3", "\x00"])
     def test_a_config_of_something_else(self, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,5 +219,119 @@ class TestCommand:
         assert "003.jpeg" in capsys.readouterr().err
 
     def test_images_without_classes_get_two(self, photos: Path) -> None:
-        source = labelled(photos / "a")
-        assert source.num_classes == 2 and len(source) == 6 and labelled(photos).class_names == ("a", "b")
+        flat, classes = (open_samples(of_source(path)) for path in (photos / "a", photos))
+        assert not has_class_numbers(flat) and has_class_numbers(classes) and classes.class_names == ("a", "b")
+        from onewarp.fit.measuring import TwoClasses
+
+        two = TwoClasses(flat)
+        assert two.num_classes == 2 and len(two) == 6 and two.outputs == ("images", "labels")
+
+    def test_a_policy_for_masks_trains_on_masks(
+        self, photos: Path, policy_file: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A run of someone's own: images and masks of two folders, a model that only its file knows."""
+        keras = pytest.importorskip("keras")
+        folder = photos.parent / "run"
+        folder.mkdir()
+        config = {
+            "data": {"name": "streets", "images": str(photos / "a"), "masks": str(masks_of(photos / "a")), "ignore": 9},
+            "policy": ow.Policy.from_yaml(policy_file).to_dict(),
+            "model": {"name": "mine", "filters": 4},
+            "batch_size": 4,
+        }
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        assert run("doctor", folder, "--seconds", 0.05) == 2
+        assert "there is no model 'mine'; choose one by --model" in capsys.readouterr().err
+        images = keras.Input((32, 32, 3))
+        keras.Model(images, keras.layers.Conv2D(4, 1, activation="softmax")(images), name="mine").save(
+            folder / "model.keras"
+        )
+        assert run("doctor", folder, "--seconds", 0.05) == 0
+        out = capsys.readouterr().out
+        assert f"{folder} (streets): 6 samples, mine on" in " ".join(out.split()) and "batches of 4" in out
+        assert run("doctor", folder, "--masks", photos) == 2
+        assert "a run says itself" in capsys.readouterr().err
+        (folder / "model.keras").write_bytes(b"no model")
+        assert run("doctor", folder, "--seconds", 0.05) == 2
+        assert "not a Keras model" in capsys.readouterr().err
+
+
+def masks_of(images: Path) -> Path:
+    """A folder with a mask of classes 0, 1, 2 and void 9 for each image."""
+    folder = images.parent.parent / "masks"
+    folder.mkdir()
+    for image in images.iterdir():
+        mask = np.full((80, 96), 9, np.uint8)
+        mask[:, :60] = np.arange(60) % 3
+        (folder / f"{image.stem}.png").write_bytes(encode(mask, "PNG"))
+    return folder
+
+
+class TestSamples:
+    """What a path, or the entry `data` of a config.yaml, stands for."""
+
+    def test_a_store(self, photos: Path, tmp_path: Path) -> None:
+        prepare(data.FolderSource(photos), tmp_path / "store")
+        source = open_samples(of_source(tmp_path / "store"))
+        assert isinstance(source, ow.StoreSource) and has_class_numbers(source)
+
+    def test_a_table(self, photos: Path) -> None:
+        lines = [f"a/{k:03d}.jpeg,{'cat' if k % 2 else 'dog'},{'train' if k < 4 else 'val'}" for k in range(6)]
+        (photos / "list.csv").write_text("path,label,split\n" + "\n".join(lines) + "\n")
+        assert len(open_samples(of_source(photos / "list.csv"))) == 6
+        part = open_samples(Case("x", Where(path=photos / "list.csv", split="train"), {}))
+        assert len(part) == 4 and part.class_names == ("cat", "dog") and has_class_numbers(part)
+        with pytest.raises(InputError, match="a table names masks and boxes itself"):
+            open_samples(of_source(photos / "list.csv", masks=photos))
+
+    def test_coco(self, tmp_path: Path) -> None:
+        source = open_samples(of_source(tmp_path, annotations=write_coco(tmp_path)))
+        assert isinstance(source, ow.CocoSource) and "segmentation_masks" in source.roles
+        assert mask_classes(source) == 3 and source.roles == ("images", "segmentation_masks")
+
+    def test_pairs(self, photos: Path) -> None:
+        case = Case("x", Where(path=photos / "a", masks=masks_of(photos / "a"), ignore=9, in_memory=True), {})
+        source = open_samples(case)
+        assert isinstance(source, ow.ArraySource) and "segmentation_masks" in source.roles
+        assert mask_classes(open_samples(replace(case, data=replace(case.data, in_memory=False)))) == 3
+        with pytest.raises(InputError, match="unet gives a class for each pixel, but the samples have no masks"):
+            check_masks(open_samples(of_source(photos / "a")), "unet")
+
+    def test_boxes_by_image(self, photos: Path, tmp_path: Path) -> None:
+        (tmp_path / "boxes.json").write_text('{"000.jpeg": {"boxes": [[1, 2, 3, 4]]}}')
+        assert not is_coco(tmp_path / "boxes.json")
+        source = open_samples(of_source(photos / "a", annotations=tmp_path / "boxes.json"))
+        assert "bounding_boxes" in source.roles
+        with pytest.raises(DataError, match="none.json: cannot be read"):
+            open_samples(of_source(photos / "a", annotations=tmp_path / "none.json"))
+
+    def test_a_command_that_names_a_folder_with_masks_beside_images(self, photos: Path, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        masks_of(photos / "a").rename(tmp_path / "set" / "trainannot")
+        (photos / "a").rename(tmp_path / "set" / "train")
+        config = {
+            "command": f"python recipe.py --data '{tmp_path / 'set'}'",
+            "data": {"name": "camvid"},
+            "policy": {"transforms": ["HorizontalFlip"]},
+            "model": {"name": "unet"},
+            "batch_size": 2,
+        }
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        case = of_run(tmp_path)
+        assert case.model == "unet" and case.saved is None and case.threads is None
+        assert isinstance(open_samples(case), ow.PairSource)
+
+    @pytest.mark.parametrize(
+        ("entry", "message"),
+        [
+            ({"path": "nowhere/photos"}, "nowhere/photos"),
+            ({"path": "nowhere/list.csv"}, "nowhere/list.csv"),
+            ({"images": "nowhere/images", "masks": "nowhere/masks"}, "nowhere/images"),
+            ({"path": "nowhere/images", "annotations": "nowhere/coco.json"}, "nowhere/coco.json"),
+        ],
+    )
+    def test_what_is_not_there_is_named(self, entry: dict[str, str], message: str, tmp_path: Path) -> None:
+        config = {"data": entry, "policy": {"transforms": []}, "model": "lenet5", "batch_size": 2}
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        with pytest.raises(DataError, match=message):
+            open_samples(of_run(tmp_path))

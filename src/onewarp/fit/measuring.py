@@ -12,9 +12,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from onewarp.data.base import Source
-from onewarp.data.batches import Batches
-from onewarp.data.decode import EncodedImage
+from onewarp.data.base import DrawnMask, Source, SubsetSource
+from onewarp.data.batches import Batches, has_class_numbers
+from onewarp.data.decode import EncodedImage, LazyMask
 from onewarp.data.frames import FrameBatches
 from onewarp.data.memory import processors
 from onewarp.data.prefetch import prefetch_batches
@@ -26,6 +26,7 @@ from onewarp.fit.model import AugmentedModel
 from onewarp.fit.placement import WARM_UP
 from onewarp.plan import WarpStage
 from onewarp.policy import Policy
+from onewarp.segment import PixelCrossentropy
 
 LOOKED_AT = 64  # samples whose sizes are taken for those of all
 KEPT = 4  # batches of frames
@@ -36,25 +37,32 @@ def measure_parts(
     policy: Policy,
     model: Any,
     *,
+    target: str = "labels",
     batch_size: int = 32,
     threads: int | None = None,
     seconds: float = 1.0,
     watch: Callable[[str], Any] = lambda part: None,
 ) -> Parts:
-    """Measure a training of `model`, uncompiled, on a source with class numbers. Its weights are of no use afterwards.
+    """Measure a training of `model`, uncompiled. Its weights are of no use afterwards.
 
     Args:
+        target: "labels", of two classes in turn where the source has no class numbers; or "segmentation_masks".
         seconds: what each measurement takes, at least; a batch is always finished.
         watch: called with the name of what is measured next.
     """
-    options: dict[str, Any] = {"batch_size": batch_size, "labels": "one_hot", "last_batch": "wrap"}
+    options: dict[str, Any] = {"batch_size": batch_size, "last_batch": "wrap", "outputs": ("images", target)}
+    masks = target == "segmentation_masks"
+    if not masks and not has_class_numbers(source):
+        source = TwoClasses(source)
+    options |= {} if masks else {"labels": "one_hot"}
+    loss = PixelCrossentropy(void=getattr(source, "ignore", None)) if masks else "categorical_crossentropy"
     loader = Loader(source, policy, threads=threads, placement="auto", **options)
     batches = loader.placed("host")
-    augmented = AugmentedModel(model, policy, num_classes=source.num_classes)
-    augmented.compile(keras.optimizers.Adam(1e-3), "categorical_crossentropy")
+    augmented = AugmentedModel(model, policy, targets=target, num_classes=source.num_classes)
+    augmented.compile(keras.optimizers.Adam(1e-3), loss)
 
     watch("reading and decoding")
-    read, decode, copied = _reading(batches, seconds)
+    read, decode, copied = _reading(batches, masks, seconds)
     watch("augmenting")
     work = _per_batch(batches, seconds)
     watch("the loader alone")
@@ -86,6 +94,20 @@ def measure_parts(
     )
 
 
+class TwoClasses(SubsetSource):
+    """The samples of a source without class numbers, of two classes in turn: what a step takes is the same."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source, np.arange(len(source)))
+        self.labels, self.class_names = np.arange(len(source)) % 2, None
+        self.roles = ("images", "labels", *(role for role in source.roles if role not in ("images", "labels")))
+        self.outputs = ("images", "labels")
+
+    @property
+    def num_classes(self) -> int:
+        return 2
+
+
 def timed(action: Callable[[Any], Any], items: Iterator[Any], seconds: float) -> float:
     """The median time of action(item), over at least three items and `seconds`; the first is to warm up."""
     action(next(items))
@@ -104,8 +126,10 @@ def places(batches: Batches) -> Iterator[tuple[int, int]]:
     return ((epoch, index) for epoch in count() for index in range(len(batches)))
 
 
-def _reading(batches: Batches, seconds: float) -> tuple[float, float, float]:
-    """Seconds per batch, of one thread, to read samples, to decode them, and to copy what was decoded."""
+def _reading(batches: Batches, masks: bool, seconds: float) -> tuple[float, float, float]:
+    """Seconds per batch, of one thread, to read samples, to decode them (their `masks`, too, but for those that are
+    drawn when they are warped), and to copy what was decoded.
+    """
     source = batches.source
     if source.dense:
         return timed(lambda at: source.views(batches.indices(*at)), places(batches), seconds), 0.0, 0.0
@@ -113,12 +137,17 @@ def _reading(batches: Batches, seconds: float) -> tuple[float, float, float]:
     pixels: list[np.ndarray] = []
 
     def read(at: tuple[int, int]) -> None:
-        samples[:] = [source.lazy(int(row))["images"] for row in batches.indices(*at)]
-        for image in samples:
-            _ = image.shape  # the header
+        found = [source.lazy(int(row)) for row in batches.indices(*at)]
+        for sample in found:
+            _ = sample["images"].shape  # the header
+        samples[:] = [sample["images"] for sample in found]
+        samples.extend(sample["segmentation_masks"] for sample in found if masks)
 
-    def decode(images: list[Any]) -> None:
-        pixels[:] = [image.decode() if isinstance(image, EncodedImage) else image for image in images]
+    def decode(given: list[Any]) -> None:
+        pixels[:] = [
+            one.decode() if isinstance(one, (EncodedImage, LazyMask)) and not isinstance(one, DrawnMask) else one
+            for one in given
+        ]
 
     def read_first(at: tuple[int, int]) -> list[Any]:
         read(at)
@@ -128,7 +157,8 @@ def _reading(batches: Batches, seconds: float) -> tuple[float, float, float]:
     if not isinstance(samples[0], EncodedImage):
         return reading, 0.0, 0.0
     decoding = timed(decode, (read_first(at) for at in places(batches)), seconds)
-    return reading, decoding, timed(lambda _: [image.copy() for image in pixels], count(), seconds / 4)
+    decoded = [one for one in pixels if isinstance(one, np.ndarray)]
+    return reading, decoding, timed(lambda _: [one.copy() for one in decoded], count(), seconds / 4)
 
 
 def _per_batch(batches: Batches, seconds: float) -> float:
