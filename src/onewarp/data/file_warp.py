@@ -51,7 +51,6 @@ class FileWarp:
         self.plan, self.params, self.images, self.masks, self.out, self.fast = plan, params, images, masks, out, fast
         self.streamed, self.parts = host.streams(out), visited(plan, params, sizes)
         self.scales = [self._scale(slot) for slot in range(len(images))]
-        self.room = [_bytes(image) if r == 1 else RUN for image, r in zip(images, self.scales, strict=True)]
         self.places = np.concatenate([sizes, self.parts, np.reshape(self.scales, (-1, 1))], axis=1, dtype=np.int32)
 
     def __call__(self, pool: Executor | None, name: Callable[[int], str]) -> np.ndarray | None:
@@ -65,10 +64,10 @@ class FileWarp:
 
         def work(piece: range) -> None:
             left = self._warp_jpegs(piece) if direct else piece
-            spread(self._warp, runs(left, self.room, RUN))
+            spread(self._warp, runs(left, self._room, RUN))
             if self.masks is not None:
                 masks = self.masks
-                spread(lambda run: self._warp_masks(masks, run, name, found), runs(piece, self.room, RUN))
+                spread(lambda run: self._warp_masks(masks, run, name, found), runs(piece, self._room, RUN))
 
         spread(work, pieces(len(self.images), pool), pool)
         if self.masks is None:
@@ -83,6 +82,16 @@ class FileWarp:
             return 1
         r = host.reduction(self.plan, self.params, slot)
         return r if self.images[slot].scales(r) else 1
+
+    def _room(self, slot: int) -> int:
+        """Bytes that an image takes when it is decoded, in whole lines of the cache; one that the decoder reduces goes
+        alone.
+        """
+        if self.scales[slot] > 1:
+            return RUN
+        image = self.images[slot]
+        size: int = math.prod(image.shape) * np.dtype(image.dtype).itemsize
+        return size + -size % 64
 
     def _warp_jpegs(self, piece: range) -> list[int]:
         """Decode and warp what is a plain JPEG; returns the other slots."""
@@ -162,12 +171,6 @@ def _scratch(size: int) -> np.ndarray:
         _memory.bytes = np.empty(size, np.uint8)
     memory: np.ndarray = _memory.bytes
     return memory
-
-
-def _bytes(image: Any) -> int:
-    """What an image takes when it is decoded, in whole lines of the cache."""
-    size: int = math.prod(image.shape) * np.dtype(image.dtype).itemsize
-    return size + -size % 64
 
 
 def _straight(image: Any) -> bool:

@@ -143,9 +143,9 @@ def prefetch_batches(
     """Batches start, start + 1, ... of an epoch, built ahead by `threads` threads, or by processes where there are any.
 
     Samples in arrays are one engine call per batch, so each thread builds batches of its own; so it is with files and
-    one or two threads. More threads read and decode files for one batch together, which needs less memory and gives
-    the first batch sooner; two further ones see to what happens once per batch, so that one batch is drawn for while
-    another is decoded.
+    one or two threads, but for the last batch, which the two share: else one would wait for the other. More threads
+    read and decode files for one batch together, which needs less memory and gives the first batch sooner; two further
+    ones see to what happens once per batch, so that one batch is drawn for while another is decoded.
 
     Args:
         depth: how many batches may be under way or ready; None for threads + 2, and 4 for files.
@@ -156,7 +156,13 @@ def prefetch_batches(
         return Prefetcher(
             lambda item: batches.build_by(pool_of, epoch, start + item), count, waiting, depth or waiting + 2
         )
-    if batches.source.dense or threads <= 2:
+    if batches.source.dense or threads == 1:
         return Prefetcher(lambda item: batches.build(epoch, start + item), count, threads, depth or threads + 2)
     pool = ThreadPoolExecutor(threads, "onewarp-image", initializer=cv2.setNumThreads, initargs=(0,))
+    if threads == 2:
+
+        def build(item: int) -> Batch:
+            return batches.build(epoch, start + item, pool if item == count - 1 else None)
+
+        return Prefetcher(build, count, threads, depth or threads + 2, pool)
     return Prefetcher(lambda item: batches.build(epoch, start + item, pool), count, 2, depth or 4, pool)

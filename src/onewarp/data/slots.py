@@ -21,17 +21,18 @@ def pieces(n: int, pool: Executor | None) -> list[range]:
     return [range(start, min(start + step, n)) for start in range(0, n, step)]
 
 
-def runs(slots: Sequence[int], room: Sequence[int], most: int) -> list[range]:
-    """Neighbours among `slots` that take up to `most` together, larger ones alone; room[slot]: what each takes."""
+def runs(slots: Sequence[int], room: Callable[[int], int], most: int) -> list[range]:
+    """Neighbours among `slots` that take up to `most` together, larger ones alone; room(slot): what each takes."""
     found: list[range] = []
     taken = 0
     for slot in slots:
-        if found and slot == found[-1].stop and taken + room[slot] <= most:
+        own = room(slot)
+        if found and slot == found[-1].stop and taken + own <= most:
             found[-1] = range(found[-1].start, slot + 1)
-            taken += room[slot]
+            taken += own
         else:
             found.append(range(slot, slot + 1))
-            taken = room[slot]
+            taken = own
     return found
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from onewarp.params import Params
 from onewarp.plan import Plan, WarpStage
 
-_BESIDE = 3  # pixels beside the outermost points that the taps of a warp may read
+_BESIDE = {"nearest": 1, "bilinear": 2, "bicubic": 3}  # pixels beside the outermost points that taps may read
 
 
 def visited(plan: Plan, params: Params, sizes: np.ndarray) -> np.ndarray:
@@ -27,7 +27,8 @@ def visited(plan: Plan, params: Params, sizes: np.ndarray) -> np.ndarray:
     points[~in_front] = 1.0
     places = points[:, 1::-1] / points[:, 2:]  # row and column; straight edges stay straight, so that corners suffice
     reduction = params.arrays.get("0.reduction")
-    beside = _BESIDE if reduction is None else _BESIDE * reduction[: len(sizes), None]
+    taps = _BESIDE[plan.settings.interpolation]
+    beside = taps if reduction is None else taps * reduction[: len(sizes), None]
     low, high = np.floor(places.min(-1) - beside), np.ceil(places.max(-1) + beside)  # [n, 2]
     known = in_front
     if plan.settings.fill_mode in ("reflect", "wrap"):
