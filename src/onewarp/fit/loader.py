@@ -29,10 +29,10 @@ from onewarp.data.store.storing import storing
 from onewarp.data.workers import WorkerPool, check_picklable
 from onewarp.errors import InputError
 from onewarp.fit.callers import give_weights_back, keras_call
-from onewarp.fit.changes import CHANGEABLE, as_plain, changed, from_plain
 from onewarp.fit.checks import check_device_can, check_placement
+from onewarp.fit.course import Course
 from onewarp.fit.export import Stream, exporter
-from onewarp.fit.passes import EpochStats, Pass, checked_state, cut_short
+from onewarp.fit.passes import EpochStats, Pass, cut_short
 from onewarp.fit.shards import process_shard
 
 T = TypeVar("T")
@@ -129,7 +129,7 @@ class Loader(keras.utils.PyDataset):
             raise InputError(f'placement={placement!r} is not known; use "host", "device" or "auto"')
         if store is not None:
             source = storing(source, store, bounding_box_format, on_error)
-        self.batches = kept_or_not(reuse, then, frames_memory, frames_dir)(
+        batches = kept_or_not(reuse, then, frames_memory, frames_dir)(
             source,
             policy,
             batch_size,
@@ -152,7 +152,8 @@ class Loader(keras.utils.PyDataset):
             placement="device" if placement == "device" else "host",
         )
         if placement == "device":
-            check_device_can(self.batches)
+            check_device_can(batches)
+        self._course = Course(batches)
         self._chosen = False  # whether the placement was chosen by measuring
         self.threads = threads if threads is not None else min(processors(), 8)
         self.prefetch = prefetch
@@ -163,7 +164,7 @@ class Loader(keras.utils.PyDataset):
                 raise InputError(
                     f"processes={processes}: a store is written in one process; leave it out, or prepare a store"
                 )
-            check_picklable(self.batches, processes)
+            check_picklable(batches, processes)
         self.placement = placement
         self.epoch = 0
         self.error: BaseException | None = None
@@ -172,14 +173,15 @@ class Loader(keras.utils.PyDataset):
         self.declared = policy
         self.notes: dict[str, Any] = {}
         self.refits = self.refit = False
-        self._changes: dict[str, Any] = {}  # in effect, by name
-        self._first: dict[str, Any] = {}  # what it was before
-        self._coming: dict[str, Any] = {}  # from the coming epoch on
         self._start = 0  # batches of the coming epoch that a restored run has behind it
         self._pass: Pass | None = None  # between on_epoch_begin and on_epoch_end
         self._latest: Pass | None = None  # the last one that has not become an epoch, for state(); also of a `for` loop
         self._asked = False  # whether Keras asked for the length since the last pass
         self._peeked: Batch | None = None  # batch 0 of the coming epoch, once it was read outside a pass
+
+    @property
+    def batches(self) -> Batches:
+        return self._course.batches
 
     @property
     def source(self) -> Source:
@@ -314,7 +316,7 @@ class Loader(keras.utils.PyDataset):
     def place(self, placement: str) -> None:
         """Give a loader with placement="auto" the placement that was chosen; `state()` tells it."""
         self._drop()
-        self.batches, self.placement, self._chosen = self.placed(placement), placement, True
+        self._course.batches, self.placement, self._chosen = self.placed(placement), placement, True
 
     def reconfigure(self, **changes: Any) -> None:
         """Change how batches are made, from the next epoch that begins.
@@ -326,14 +328,14 @@ class Loader(keras.utils.PyDataset):
             InputError, PolicyError: something that cannot change, or not to that; everything stays as it was.
         """
         self.check(**changes)
-        self._coming.update(changes)
+        self._course.coming.update(changes)
         under_way = self._start or self._pass is not None or (self._latest is not None and self._latest.requested)
         if not under_way:
             self._take_up()
 
     def check(self, **changes: Any) -> None:
         """Raise what `reconfigure(**changes)` would raise; nothing is changed."""
-        other = changed(self.batches, {**self._coming, **changes})
+        other = self._course.check(changes)
         call = keras_call()
         if call is not None and call.method == "fit" and len(other) != len(self.batches) and not self.refits:
             raise InputError(
@@ -362,18 +364,9 @@ class Loader(keras.utils.PyDataset):
                     "add PipelineMonitor() as the first of fit's callbacks"
                 )
             epoch, index = at.epoch, at.start + at.trained
-        changes, coming, batches = self._changes, self._coming, self.batches
-        if index >= len(batches):
-            batches = changed(batches, coming)
-            epoch, index, changes, coming = epoch + 1, 0, {**changes, **coming}, {}
         chosen = {"placement": self.placement} if self._chosen else {}
-        extra: dict[str, Any] = {
-            "changes": as_plain(changes),
-            "coming": as_plain(coming),
-            "notes": copy.deepcopy(self.notes),
-        }
-        kept = {name: values for name, values in extra.items() if values}
-        return {"epoch": epoch, "batch": index, **batches.key, **chosen, **kept}
+        notes = {"notes": copy.deepcopy(self.notes)} if self.notes else {}
+        return {**self._course.state(epoch, index), **chosen, **notes}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on where `state()` was taken: the next pass is the rest of that epoch.
@@ -383,17 +376,11 @@ class Loader(keras.utils.PyDataset):
         Raises:
             InputError: no state, or one of a loader with another seed, batch size, number of samples, or reuse.
         """
-        extra = ("placement", "changes", "coming", "notes")
-        numbers = {name: value for name, value in state.items() if name not in extra}
-        first = changed(self.batches, self._first)
-        changes, coming = (from_plain(first, state.get(name, {})) for name in ("changes", "coming"))
-        then = changed(first, changes)
-        changed(then, coming)
-        epoch, batch = checked_state(numbers, then.key, len(then))
+        ours = ("placement", "notes")
+        known = {name: value for name, value in state.items() if name not in ours}
+        course, epoch, batch = self._course.restored(known)
         self._drop()
-        self.batches, self._changes, self._coming = first, {}, changes
-        self._take_up()
-        self._coming = coming
+        self._course = course
         self.notes = copy.deepcopy(dict(state.get("notes", {})))
         if self.placement == "auto" and "placement" in state:
             self.place(state["placement"])
@@ -471,12 +458,8 @@ class Loader(keras.utils.PyDataset):
 
     def _take_up(self) -> None:
         """What was changed for the coming epoch is in effect."""
-        if self._coming:
-            for name in self._coming:
-                self._first.setdefault(name, CHANGEABLE[name].of(self.batches))
-            self.batches = changed(self.batches, self._coming)
-            self._changes.update(self._coming)
-            self._coming, self._peeked = {}, None
+        if self._course.take_up():
+            self._peeked = None
 
     def _peek(self) -> Batch:
         """Batch 0 of the coming pass, built once and kept for it."""
