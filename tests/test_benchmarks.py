@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import chains, cpu, memory, peers, quality, recipe, stats, transforms  # noqa: E402
+from benchmarks import chains, cpu, loading, loading_ways, memory, peers, quality, recipe, stats, transforms  # noqa: E402
 from benchmarks.equivalents import ROWS  # noqa: E402
 
 import onewarp as ow  # noqa: E402
@@ -77,6 +77,39 @@ def test_the_page_has_a_section_for_every_recipe_and_a_run_renews_it(tmp_path: P
     text = page.read_text()
     assert "| **onewarp, Loader** | 10.0 | 10.0 – 10.0 | 2.00 / 3.50 / 5.00 |" in text
     assert "a cpu, 2 cores" in text and "Without DALI, CPU: not installed: pip install it" in text
+
+
+def loading_rounds(seconds: list[float]) -> dict:
+    return {"images": 640, "first": 9.0, "seconds": seconds}
+
+
+def test_the_loading_table_comes_from_its_json(tmp_path: Path) -> None:
+    page, result = tmp_path / "page.md", tmp_path / "result.json"
+    page.write_text((ROOT / "docs" / "benchmarks.md").read_text())
+    rows = {
+        "onewarp, in memory": {"none": loading_rounds([1.0, 2.0]), "small": loading_rounds([4.0, 4.0])},
+        "onewarp, raw store": {"none": loading_rounds([1.1, 2.0]), "small": loading_rounds([4.0, 4.0])},
+        "onewarp, JPEG store": {"none": loading_rounds([2.0, 2.0]), "small": {"seconds": [], "error": "no room"}},
+        "grain + Albumentations": {"none": loading_rounds([10.0, 8.0])},
+    }
+    run = {"date": "2026-01-01", "rounds": 2, "threads": 2, "machine": {"cpu": "a cpu", "cores": 2}}
+    result.write_text(json.dumps(run | {"photos": {"seconds to prepare": {"raw store": 3, "JPEG store": 4}, **rows}}))
+    loading.main(["--tables", str(result), "--page", str(page)])
+    text = page.read_text()
+    assert "| onewarp, raw store | 1.55 (1.10 – 2.00) | 4.00 (4.00 – 4.00) |" in text
+    assert "| onewarp, JPEG store | 2.00 (2.00 – 2.00) | failed |" in text
+    assert "| grain + Albumentations | 9.00 (8.00 – 10.00) |  |" in text and "no model, 640 images" in text
+    assert "Times an epoch in memory, no model (low / median / high): raw store 1.00 / 1.05 / 1.10, JPEG store" in text
+    assert "Times as fast as grain + Albumentations, the fastest other library: raw store 4.0 / 6.5 / 9.1" in text
+    assert "A question from a forum" in text and "One epoch each after one" not in text
+
+
+def test_everybody_takes_a_turn_in_every_round() -> None:
+    for part, kinds in loading_ways.KINDS.items():
+        turns = loading.contestants(part, large=True)
+        assert {kind for _, kind in turns} == {*kinds, *(["large"] if part in loading_ways.LARGE else [])}
+        assert {name for name, kind in turns if kind == kinds[0]} >= set(loading_ways.PEERS)
+        assert ("onewarp, tar", kinds[0]) in turns or part != "cifar"
 
 
 @pytest.mark.parametrize("name", cpu.RECIPES)
