@@ -106,7 +106,7 @@ class Assembler:
             warp = FileWarp(plan, params, images, batch.get("segmentation_masks"), sizes, warped["images"], self.fast)
             masks = warp(pool, lambda slot: source.name(int(rows[slot])))
             if masks is not None:
-                warped["segmentation_masks"] = masks
+                warped["segmentation_masks"] = self._joined(masks)
         result = run(
             plan,
             params,
@@ -158,6 +158,11 @@ class Assembler:
 
         spread(lambda piece: each(one, piece), pieces(len(outlines), pool), pool)
         return found
+
+    def _joined(self, masks: list[np.ndarray]) -> Any:
+        """Masks [1, h, w], one per sample, as one array."""
+        widest = np.result_type(*(mask.dtype for mask in masks))  # 8-bit and 16-bit files may meet in a batch
+        return np.concatenate(masks, dtype=widest)
 
     def _check(self, batch: Sample, sizes: np.ndarray, rows: np.ndarray) -> None:
         """Check values and boxes; where the batch is at fault, find the samples and name them."""

@@ -53,8 +53,8 @@ class FileWarp:
         self.scales = [self._scale(slot) for slot in range(len(images))]
         self.places = np.concatenate([sizes, self.parts, np.reshape(self.scales, (-1, 1))], axis=1, dtype=np.int32)
 
-    def __call__(self, pool: Executor | None, name: Callable[[int], str]) -> np.ndarray | None:
-        """Fill `out`; returns the warped masks [n, h, w], or None without any. `name` is what errors call a slot.
+    def __call__(self, pool: Executor | None, name: Callable[[int], str]) -> list[np.ndarray] | None:
+        """Fill `out`; returns the warped masks, [1, h, w] of each, or None. `name`: what errors call a slot.
 
         Raises:
             Unreadable: with every sample that is to blame.
@@ -70,11 +70,7 @@ class FileWarp:
                 spread(lambda run: self._warp_masks(masks, run, name, found), runs(piece, self._room, RUN))
 
         spread(work, pieces(len(self.images), pool), pool)
-        if self.masks is None:
-            return None
-        widest = np.result_type(*(mask.dtype for mask in found))  # 8-bit and 16-bit files may meet in a batch
-        joined: np.ndarray = np.concatenate(found, dtype=widest)
-        return joined
+        return None if self.masks is None else found
 
     def _scale(self, slot: int) -> int:
         """By how much the first warp reduces an image before it samples it, where the decoder can do that."""
