@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 import threading
@@ -10,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -205,6 +206,21 @@ def test_many_threads_and_a_small_cache(memory: str, store: Path, tmp_path: Path
         thread.join()
     assert not wrong, wrong[0]
     assert sum(path.stat().st_size for path in (tmp_path / "cache").rglob("shard-*.bin")) <= limit
+
+
+def test_a_shard_that_another_thread_removes_at_once(
+    memory: str, store: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Between the end of a transfer and its use the cache may have made room for something else."""
+    there, replace = data.StoreSource(memory, cache=tmp_path / "cache"), os.replace
+
+    def removed(old: Any, new: Any) -> None:
+        replace(old, new)
+        if Path(new).name.startswith("shard-"):
+            Path(new).unlink()
+
+    monkeypatch.setattr(os, "replace", removed)
+    same(there[3], data.StoreSource(store)[3])
 
 
 def test_a_server_that_is_down(http: str, tmp_path: Path) -> None:

@@ -102,17 +102,17 @@ class RemotePlace(Place):
         if counted:
             self._make_room(name, size)
         try:
-            self._trying(name, lambda: self._transfer(name, size, crc))
+            view = self._trying(name, lambda: self._transfer(name, size, crc))
         except BaseException:
             self._used.pop(name, None)
             raise
-        view = self._map(name, size)
         if counted and name not in self._used:  # another thread needed the room meanwhile
             (self.folder / name).unlink(missing_ok=True)
+        assert isinstance(view, memoryview)
         return view
 
-    def _transfer(self, name: str, size: int, crc: int) -> None:
-        """Bring a file into the cache, or leave nothing there."""
+    def _transfer(self, name: str, size: int, crc: int) -> memoryview:
+        """Bring a file into the cache, or leave nothing there. It is mapped before anybody can remove it again."""
         path = self.folder / name
         temporary = layout.temporary_name(path)
         found = 0
@@ -131,7 +131,9 @@ class RemotePlace(Place):
                     start = stop
             if found != crc:
                 raise OSError("what came has another checksum than the index says")
+            view = self._map(temporary.name, size)
             os.replace(temporary, path)
+            return view
         finally:
             temporary.unlink(missing_ok=True)
 
