@@ -44,6 +44,7 @@ MEASURES = {
     "mobilenet_v2": (3_538_984 - (1280 + 1) * 1000 - (320 * 1280 + 4 * 1280), 320, 144),
     "mobilenet_v3_small": (939_120 - (96 * 576 + 4 * 576), 96, 72),
     "mobilenet_v3_large": (2_996_352 - (160 * 960 + 4 * 960), 160, 72),
+    "resnet18": (11_689_512 + 2 * 4800 - (512 + 1) * 1000, 512, 64),  # torchvision's number lacks the moving averages
     "resnet50": (25_636_712 - (2048 + 1) * 1000, 2048, 256),
     "resnet101": (44_707_176 - (2048 + 1) * 1000, 2048, 256),
 }
@@ -224,6 +225,12 @@ def test_a_download_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPat
         (deeplab_v3plus, (64, 64, 3), {"backbone": "xception"}, "no backbone 'xception'; choose one of mobilenet_v2"),
         (deeplab_v3plus, (64, 64, 3), {"backbone": "resnet50", "alpha": 0.5}, "one width, got alpha=0.5"),
         (deeplab_v3plus, (64, 64, 3), {"alpha": 0}, "alpha=0 is not a width"),
+        (
+            deeplab_v3plus,
+            (64, 64, 3),
+            {"backbone": "resnet18", "weights": "imagenet"},
+            "resnet18 has no trained weights",
+        ),
         (deeplab_v3plus, (64, 64, 3), {"alpha": 0.6, "weights": "imagenet"}, r"alpha=0.6.*0\.35, 0\.5"),
         (deeplab_v3plus, (64, 64, 3), {"output_stride": 4}, "output_stride=4 is none of 8, 16, 32"),
         (deeplab_v3plus, (64, 64, 3), {"rates": (6, 0)}, r"rates=\(6, 0\)"),

@@ -1,4 +1,4 @@
-"""Networks of `keras.applications` as feature extractors with a chosen output stride.
+"""Networks of `keras.applications`, and a ResNet-18, as feature extractors with a chosen output stride.
 
 The output stride is how many pixels of the image lie between two neighbours of the last features: 32 in a network for
 classification. Atrous convolution (Chen et al. 2015) makes it 16 or 8: a layer that would stride beyond it has stride 1
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from onewarp.errors import InputError
+from onewarp.models.resnet18 import resnet18
 
 if TYPE_CHECKING:
     import keras
@@ -35,6 +36,7 @@ class Backbone:
         pixels: what its weights were trained with: "tf" is [-1, 1], "caffe" is blue, green, red minus their means.
         alphas: the widths whose ImageNet weights exist; empty where the width is fixed.
         options: further arguments of the application.
+        own: built here, of any width, without trained weights.
     """
 
     application: str
@@ -42,6 +44,7 @@ class Backbone:
     pixels: str
     alphas: tuple[float, ...] = ()
     options: tuple[tuple[str, Any], ...] = ()
+    own: bool = False
 
 
 V3 = (("include_preprocessing", False),)
@@ -49,6 +52,7 @@ BACKBONES = {
     "mobilenet_v2": Backbone("MobileNetV2", "block_16_project_BN", "tf", (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)),
     "mobilenet_v3_small": Backbone("MobileNetV3Small", "expanded_conv_10_add", "tf", (0.75, 1.0), V3),
     "mobilenet_v3_large": Backbone("MobileNetV3Large", "expanded_conv_14_add", "tf", (0.75, 1.0), V3),
+    "resnet18": Backbone("resnet18", "stage4_block2_out", "tf", own=True),
     "resnet50": Backbone("ResNet50", "conv5_block3_out", "caffe"),
     "resnet101": Backbone("ResNet101", "conv5_block3_out", "caffe"),
 }
@@ -62,7 +66,7 @@ def features(name: str, images: Any, *, output_stride: int, weights: str | None,
         images: `keras.Input` of shape (height, width, channels): pixels of `Normalize("imagenet")`.
         output_stride: 8, 16 or 32.
         weights: None for random ones, or "imagenet".
-        alpha: width of a MobileNet.
+        alpha: width of a MobileNet or the ResNet-18.
 
     Returns:
         [n, ceil(h / 4), ceil(w / 4), c] and [n, ceil(h / output_stride), ceil(w / output_stride), d].
@@ -71,8 +75,11 @@ def features(name: str, images: Any, *, output_stride: int, weights: str | None,
 
     backbone = BACKBONES[name]
     channels = images.shape[-1]
-    options = dict(backbone.options, **({"alpha": alpha} if backbone.alphas else {}))
-    whole = application(backbone.application, channels, weights, **options)
+    if backbone.own:
+        whole = resnet18((TRACED, TRACED, channels), alpha)
+    else:
+        options = dict(backbone.options, **({"alpha": alpha} if backbone.alphas else {}))
+        whole = application(backbone.application, channels, weights, **options)
     low = next(layer for layer in reversed(whole.layers) if tuple(layer.output.shape[1:3]) == (TRACED // 4,) * 2)
     traced = Model(whole.input, [low.output, whole.get_layer(backbone.end).output])
     pixels = images if weights is None else trained_pixels(images, backbone.pixels)

@@ -113,8 +113,9 @@ def deeplab_v3plus(
         input_shape: (height, width, channels), sides of at least 32 pixels.
         classes: number of classes; 1 gives one sigmoid per pixel, for masks of 0 and 1.
         backbone: "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "resnet50" or "resnet101" of
-            `keras.applications`, without the wide 1x1 layer at the end of the MobileNets.
-        alpha: width of a MobileNet, as a multiple.
+            `keras.applications`, without the wide 1x1 layer at the end of the MobileNets; or "resnet18", which has no
+            trained weights here.
+        alpha: width of a MobileNet or of resnet18, as a multiple.
         output_stride: 16 or 8 by atrous convolution, or the backbone's own 32.
         filters: of the pooling and the decoder; the stride-4 features are cut to 48 / 256 as many.
         rates: of the three 3x3 convolutions, in steps of the last features; the default is 6, 12, 18 at output
@@ -136,8 +137,10 @@ def deeplab_v3plus(
 
     if backbone not in BACKBONES:
         raise InputError(f"there is no backbone {backbone!r}; choose one of {', '.join(BACKBONES)}")
-    alphas = BACKBONES[backbone].alphas
-    if not alphas and alpha != 1:
+    alphas, own = BACKBONES[backbone].alphas, BACKBONES[backbone].own
+    if weights == "imagenet" and own:
+        raise InputError(f"{backbone} has no trained weights here; pass weights=None, or choose another backbone")
+    if not alphas and not own and alpha != 1:
         raise InputError(f"{backbone} has one width, got alpha={alpha}; leave it out or choose a MobileNet")
     if not alpha > 0:
         raise InputError(f"alpha={alpha} is not a width; it must be above 0, and is 1 for the published network")
