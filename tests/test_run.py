@@ -30,6 +30,8 @@ def slow_factor(step: int, total: int, schedule: str, warmup: int) -> float:
     progress = min(max((step - warmup) / (total - warmup), 0.0), 1.0)
     if schedule == "cosine":
         return ramp * 0.5 * (1 + math.cos(math.pi * progress))
+    if schedule == "poly":
+        return ramp * (1 - progress) ** 0.9
     if schedule == "step":
         return ramp * 0.1 ** ((progress >= 0.5) + (progress >= 0.75))
     return ramp

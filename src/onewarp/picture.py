@@ -102,6 +102,42 @@ def paint_mask(image: np.ndarray, mask: np.ndarray, strength: float = 0.45) -> n
     return painted
 
 
+def colour_mask(mask: np.ndarray, colours: Sequence[Sequence[int]], other: Sequence[int] = (0, 0, 0)) -> np.ndarray:
+    """A mask [h, w] as RGB [h, w, 3]: class i in colours[i], every other number in `other`."""
+    table = np.array([*colours, other], np.uint8)
+    classes = mask.astype(np.int64)
+    inside = (classes >= 0) & (classes < len(colours))
+    painted: np.ndarray = table[np.where(inside, classes, len(colours))]
+    return painted
+
+
+def blend(image: np.ndarray, tint: np.ndarray, strength: float = 0.5) -> np.ndarray:
+    """Two RGB pictures of one size, `strength` of the second in the first."""
+    mixed: np.ndarray = cv2.addWeighted(image, 1 - strength, tint, strength, 0)
+    return mixed
+
+
+def legend(names: Sequence[str], colours: Sequence[Sequence[int]], width: int) -> np.ndarray:
+    """Names beside squares of their colours, in as many lines as `width` pixels take; uint8 RGB [h, width, 3]."""
+    lines: list[list[int]] = [[]]
+    right = GAP
+    for name in names:
+        room = TEXT_SIZE + GAP // 2 + _text_width(name) + 2 * GAP
+        if right + room > width and lines[-1]:
+            lines.append([])
+            right = GAP
+        lines[-1].append(right)
+        right += room
+    step = TEXT_SIZE + GAP
+    page = Image.new("RGB", (width, step * len(lines) + GAP), BACKGROUND)
+    pen = ImageDraw.Draw(page)
+    places = [(x, GAP + step * row) for row, line in enumerate(lines) for x in line]
+    for (x, y), name, shade in zip(places, names, colours, strict=True):
+        pen.rectangle((x, y, x + TEXT_SIZE - 1, y + TEXT_SIZE - 1), fill=tuple(shade), outline=FAINT)
+        pen.text((x + TEXT_SIZE + GAP // 2, y + TEXT_SIZE // 2), name, INK, _font(), anchor="lm")
+    return np.asarray(page)
+
+
 def paint_boxes(image: np.ndarray, boxes: np.ndarray, labels: Sequence[int] | np.ndarray) -> np.ndarray:
     """An RGB image with boxes [k, 4] (corners in its pixels) in the colours of their labels [k]; -1 is padding."""
     picture = image.copy()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from onewarp.policy import Policy
 
 Backend = Literal["jax", "tensorflow", "torch"]
-Schedule = Literal["constant", "step", "cosine"]
+Schedule = Literal["constant", "step", "cosine", "poly"]
 Model = Literal["lenet5", "resnet20", "resnet29v2"]
 
 PolicyFile = Annotated[
@@ -28,7 +28,7 @@ BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, metavar="N"
 LearningRateOption = Annotated[float, typer.Option("--learning-rate", metavar="X", help="Adam's, at its highest.")]
 ScheduleOption = Annotated[
     Schedule,
-    typer.Option("--schedule", metavar="NAME", help="constant; step: x 0.1 at 1/2 and 3/4 of the run; or cosine."),
+    typer.Option("--schedule", metavar="NAME", help="constant; step: x 0.1 at 1/2 and 3/4 of the run; cosine; poly."),
 ]
 WarmupOption = Annotated[int, typer.Option("--warmup", min=0, metavar="N", help="Epochs of linear warm-up.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of weights, order and draws.")]

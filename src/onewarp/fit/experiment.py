@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from rich import box
 from rich.console import Console
@@ -77,7 +74,7 @@ def run_experiment(
                     log(row)
 
             results.append(train(name, one, data, settings, console, watch))
-        files.save_model(folder, settings.model, results[-1])
+        files.save_model(folder / f"{name}.keras", results[-1].model)
 
     length = "1 epoch" if settings.epochs == 1 else f"{settings.epochs} epochs"
     title = f"{settings.model} on {data.name}, {backend}, {length}, seed {settings.seed}"
@@ -106,13 +103,7 @@ def _config(data: Data, policy: Policy, settings: Settings, backend: str, comman
         **asdict(settings),
         "policy": policy.to_dict(),
         "backend": backend,
-        "versions": {
-            "onewarp": version("onewarp"),
-            "keras": keras.__version__,
-            backend: str(getattr(sys.modules.get(backend), "__version__", "unknown")),  # torch has a class for it
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": files.versions(backend),
         "machine": platform.machine(),
     }
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import itertools
+import platform
+import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
 import yaml
 
 from onewarp.errors import InputError
 from onewarp.fit.describe import describe_markdown, markdown
 from onewarp.fit.progress import Row
 from onewarp.fit.run import Result
-from onewarp.models import build
 
 RESULT_COLUMNS = ("training", "test accuracy", "validation", "epoch", "compile", "data_wait", "images/s")
 
@@ -83,11 +87,20 @@ def result_rows(results: Sequence[Result]) -> list[list[str]]:
     ]
 
 
+def versions(backend: str) -> dict[str, str]:
+    """Versions of what a run depends on."""
+    return {
+        "onewarp": version("onewarp"),
+        "keras": keras.__version__,
+        backend: str(getattr(sys.modules.get(backend), "__version__", "unknown")),  # torch has a class for it
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
 def write_summary(folder: Path, title: str, command: str, policy_plan: str, results: Sequence[Result]) -> None:
     """summary.md: the results as a table, what was run, and the history of each training described."""
     parts = [
-        f"# {title}",
-        f"`{command}`",
         markdown(RESULT_COLUMNS, result_rows(results)),
         "Test accuracy: after the last epoch, on samples that neither training nor validation saw. Validation: that "
         "of the last epoch. Epoch (validation included), data_wait (the share of the time in which the step waited for "
@@ -98,15 +111,20 @@ def write_summary(folder: Path, title: str, command: str, policy_plan: str, resu
         f"## What the policy does\n\n```\n{policy_plan}\n```",
         *(f"## History, {result.name}\n\n{describe_markdown(result.rows)}" for result in results),
     ]
-    (folder / "summary.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_page(folder, title, command, parts)
 
 
-def save_model(folder: Path, model: str, result: Result) -> Path:
-    """NAME.keras: architecture (`model`, its name) and weights. Plain `keras.models.load_model` reads it: no optimizer,
-    whose learning rate would be a class of ours.
+def write_page(folder: Path, title: str, command: str, parts: Sequence[str]) -> None:
+    """summary.md: a title, what was typed, and the parts as paragraphs."""
+    text = "\n\n".join([f"# {title}", f"`{command}`", *parts])
+    (folder / "summary.md").write_text(text + "\n", encoding="utf-8")
+
+
+def save_model(path: Path, model: Any) -> Path:
+    """NAME.keras: architecture and weights. Plain `keras.models.load_model` reads it: no optimizer, whose learning rate
+    would be a class of ours.
     """
-    path = folder / f"{result.name}.keras"
-    bare = build(model, result.model.input_shape[1:], result.model.output_shape[-1])
-    bare.set_weights(result.model.get_weights())
+    bare = type(model).from_config(model.get_config())  # `clone_model` would compile it, too
+    bare.set_weights(model.get_weights())
     bare.save(path)
     return path

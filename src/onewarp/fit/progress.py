@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 Row = dict[str, float]
-FIRST = ("loss", "accuracy", "val_loss", "val_accuracy")  # columns that Keras orders otherwise from version to version
+SHOWN = {"accuracy": "accuracy", "mean_iou": "mean IoU"}  # the metrics that are shown while they change
+# Columns that Keras orders otherwise from version to version.
+FIRST = ("loss", *SHOWN, "val_loss", *(f"val_{name}" for name in SHOWN))
 
 
 class EpochRows(keras.callbacks.Callback):
@@ -117,7 +119,7 @@ class ProgressBar(keras.callbacks.Callback):
 def summary_line(logs: dict[str, Any]) -> str:
     """The numbers of an epoch that one wants to see pass by."""
     parts = [f"loss {logs['loss']:.4f}"] if "loss" in logs else []
-    for name, label in (("accuracy", "accuracy"), ("val_accuracy", "validation")):
-        if name in logs:
-            parts.append(f"{label} {logs[name]:.1%}")
+    for name, label in SHOWN.items():
+        parts += [f"{label} {logs[name]:.1%}"] if name in logs else []
+        parts += [f"validation {logs['val_' + name]:.1%}"] if "val_" + name in logs else []
     return ", ".join(parts)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,8 +75,8 @@ class Result:
     test_accuracy: float
 
     def typical(self, column: str) -> float:
-        """The median over the epochs; without the first one, which compiles, where there are others."""
-        return statistics.median([row.get(column, float("nan")) for row in self.rows[1:] or self.rows])
+        """See `typical`."""
+        return typical(self.rows, column)
 
 
 def train(
@@ -115,25 +116,58 @@ def train(
     def rate_at(step: int) -> float:
         return float(settings.learning_rate * factor(step, total, settings.schedule, warmup, np))
 
-    rows, bar = EpochRows(rate_at, watch), ProgressBar(console, name, settings.epochs)
-    try:
-        model.fit(
-            training,
-            validation_data=validation,
-            epochs=settings.epochs,
-            verbose=0,
-            callbacks=[PipelineMonitor(), rows, bar],
-        )
+    rows = fit_watched(model, training, validation, settings.epochs, name, rate_at, console, watch)
+    with errors_of(test):
         found = model.evaluate(test, return_dict=True, verbose=0)
+    return Result(name, model, rows.rows, rows.compile_seconds, found["loss"], found["accuracy"])
+
+
+def fit_watched(
+    model: Any,
+    training: Loader,
+    validation: Loader,
+    epochs: int,
+    name: str,
+    rate_at: Callable[[int], float],
+    console: Console,
+    watch: Callable[[Row], Any],
+) -> EpochRows:
+    """`model.fit` with a progress bar, `data_wait`, and every epoch's numbers collected and handed to `watch`.
+
+    Args:
+        model: compiled.
+        name: what progress calls this training.
+        rate_at: step -> learning rate, for the records.
+        console, watch: as in `train`.
+
+    Raises:
+        DataError: a sample that cannot be read, by name.
+    """
+    rows, bar = EpochRows(rate_at, watch), ProgressBar(console, name, epochs)
+    callbacks = [PipelineMonitor(), rows, bar]
+    try:
+        with errors_of(training, validation):
+            model.fit(training, validation_data=validation, epochs=epochs, verbose=0, callbacks=callbacks)
+    finally:
+        bar.close()
+    return rows
+
+
+@contextlib.contextmanager
+def errors_of(*loaders: Loader) -> Iterator[None]:
+    """Raise what went wrong with a sample: TensorFlow buries it under an error of its own, the loader has kept it."""
+    try:
+        yield
     except Exception as fault:
-        # TensorFlow buries what went wrong with a sample under its own error; the loader has kept it.
-        cause = next((loader.error for loader in (training, validation, test) if loader.error is not None), None)
+        cause = next((loader.error for loader in loaders if loader.error is not None), None)
         if cause is None or cause is fault:
             raise
         raise cause from fault
-    finally:
-        bar.close()
-    return Result(name, model, rows.rows, rows.compile_seconds, found["loss"], found["accuracy"])
+
+
+def typical(rows: Sequence[Row], column: str) -> float:
+    """The median over the epochs; without the first one, which compiles, where there are others."""
+    return statistics.median([row.get(column, float("nan")) for row in rows[1:] or rows])
 
 
 def _input_shape(training: Loader, validation: Loader) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Learning rates over a run: constant, step or cosine, each with an optional linear warm-up.
+"""Learning rates over a run: constant, step, cosine or poly, each with an optional linear warm-up.
 
 `factor` is the formula, written once against a namespace `xp`; `LearningRate` is the same in Keras' compiled step.
 """
@@ -12,17 +12,18 @@ import keras
 
 from onewarp.errors import InputError
 
-SCHEDULES = ("constant", "step", "cosine")
+SCHEDULES = ("constant", "step", "cosine", "poly")
+POWER = 0.9  # of "poly", as in DeepLab
 
 
 def factor(step: Any, total: int, schedule: str, warmup: int, xp: Any) -> Any:
-    """The fraction of the base learning rate at `step`, in (0, 1] (0 at the very end of a cosine).
+    """The fraction of the base learning rate at `step`, in (0, 1] (0 at the very end of cosine and poly).
 
     Args:
         step: index of the optimizer step, from 0; a number or a float array of `xp`.
         total: number of steps of the whole run.
         schedule: `constant`; `step`: x 0.1 after half and again after three quarters of the steps that follow the
-            warm-up; `cosine`: half a cosine from 1 to 0 over them.
+            warm-up; `cosine`: half a cosine from 1 to 0 over them; `poly`: (1 - progress) ** 0.9.
         warmup: number of steps over which the rate rises linearly from 1/warmup to 1; 0 for none.
         xp: namespace with `minimum`, `clip`, `where`, `cos` (NumPy or `keras.ops`).
     """
@@ -30,6 +31,8 @@ def factor(step: Any, total: int, schedule: str, warmup: int, xp: Any) -> Any:
     progress = xp.clip((step - warmup) / max(total - warmup, 1), 0.0, 1.0)
     if schedule == "cosine":
         return ramp * (0.5 + 0.5 * xp.cos(math.pi * progress))
+    if schedule == "poly":
+        return ramp * (1.0 - progress) ** POWER
     if schedule == "step":
         return ramp * xp.where(progress < 0.5, 1.0, xp.where(progress < 0.75, 0.1, 0.01))
     return ramp

@@ -2,7 +2,8 @@
 
 `DenseCRF`, `GridCRF`, `unary_from_labels`, `tune_crf` and the metrics work on NumPy arrays and need no backend. What
 needs more is loaded when it is first asked for: `ConvCRF` and `LinearChainCRF` are Keras layers, `PixelCrossentropy` is
-a loss; `PixelForest`, `PixelFeatures`, `sample_pixels` and `median_frequency` use OpenCV and scikit-learn.
+a loss, `MeanIoU` a metric; `PixelForest`, `PixelFeatures`, `sample_pixels` and `median_frequency` use OpenCV and
+scikit-learn.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
     from onewarp.segment.forest import PixelForest
     from onewarp.segment.losses import PixelCrossentropy
     from onewarp.segment.pixels import sample_pixels
+    from onewarp.segment.running_iou import MeanIoU
     from onewarp.segment.weights import median_frequency
 
 _LATE = {
     "ConvCRF": "onewarp.segment.conv_crf",
     "LinearChainCRF": "onewarp.segment.chain_crf",
+    "MeanIoU": "onewarp.segment.running_iou",
     "PixelCrossentropy": "onewarp.segment.losses",
     "PixelFeatures": "onewarp.segment.features",
     "PixelForest": "onewarp.segment.forest",
@@ -40,6 +43,7 @@ __all__ = [
     "DenseCRF",
     "GridCRF",
     "LinearChainCRF",
+    "MeanIoU",
     "PixelCrossentropy",
     "PixelFeatures",
     "PixelForest",
