@@ -30,6 +30,7 @@ COMMANDS = [
     ["plan"],
     ["prepare"],
     ["verify"],
+    ["segment"],
     ["doctor"],
     ["coco", "summary"],
     ["coco", "show"],

@@ -1,4 +1,4 @@
-"""The command line: `onewarp train`, `preview`, `plan`, `prepare`, `verify`, `doctor`, `bench`, `coco`.
+"""The command line: `onewarp train`, `preview`, `plan`, `prepare`, `verify`, `segment`, `doctor`, `bench`, `coco`.
 
 One function per command, its signature is the interface.
 
@@ -21,6 +21,7 @@ from onewarp.cli.doctor import doctor
 from onewarp.cli.plan import plan
 from onewarp.cli.prepare import prepare, verify
 from onewarp.cli.preview import preview
+from onewarp.cli.segment import segment
 from onewarp.cli.train import train
 from onewarp.errors import OnewarpError
 
@@ -37,6 +38,7 @@ app.command()(plan)
 app.command()(doctor)
 app.command()(prepare)
 app.command()(verify)
+app.command()(segment)
 app.add_typer(train, name="train")
 app.add_typer(bench, name="bench")
 app.add_typer(coco, name="coco")

@@ -102,7 +102,7 @@ class CocoWriter:
         self._images.append({"id": number, "file_name": name, "height": height, "width": width})
         for row in np.flatnonzero(labels >= 0):
             mask = None if masks is None else masks[..., row]
-            shape = _described(mask) if mask is not None else _boxed(boxes[row])
+            shape = described(mask) if mask is not None else _boxed(boxes[row])
             if shape is None:
                 continue
             self._annotations.append(
@@ -154,7 +154,8 @@ def coco_writer(*arguments: Any, **options: Any) -> CocoWriter:
     return CocoWriter(*arguments, **options)
 
 
-def _described(mask: np.ndarray) -> dict[str, Any] | None:
+def described(mask: np.ndarray) -> dict[str, Any] | None:
+    """The fields segmentation (RLE), area and bbox of a mask [h, w]; None where it is empty."""
     runs = encode(mask)
     area = area_of(runs)
     if not area:
