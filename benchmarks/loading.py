@@ -216,7 +216,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--photographs", type=int, default=5000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3, help="epochs of everybody, after the one to warm up")
-    parser.add_argument("--large", action="store_true", help="also under a MobileNet, with fewer images")
+    parser.add_argument("--large", action="store_true", help="also under a model that takes longer than loading does")
     parser.add_argument("--quick", action="store_true", help="640 images each: does it work? The figures mean nothing")
     parser.add_argument("--scratch", help="a folder with some gigabytes of room")
     parser.add_argument("--out", type=Path, help="keep the figures as JSON; parts that are there already stay")
