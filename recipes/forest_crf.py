@@ -54,7 +54,7 @@ def plain(height: int, width: int) -> ow.Policy:
 
 
 def augmented(height: int, width: int) -> ow.Policy:
-    """The street in a mirror. What changes colours or places costs a forest more than it gains: it asks for these."""
+    """The street in a mirror: colours and heights, which a forest asks for, stay as they are."""
     return ow.Policy([ow.Resize((height, width)), ow.HorizontalFlip()], mask_fill_value=VOID)
 
 
