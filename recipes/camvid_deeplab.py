@@ -211,7 +211,16 @@ def train(folder: Path, data: Path, settings: dict[str, Any], backend: str, comm
         rare = (frequency ** settings["balance"]).tolist()
     config = {
         "command": command,
-        "data": {"name": "camvid", "train": len(images), "validation": len(validation), "size": list(size)},
+        "data": {
+            "name": "camvid",
+            "images": str(data / "train"),
+            "masks": str(data / "trainannot"),
+            "ignore": VOID,
+            "in_memory": True,
+            "train": len(images),
+            "validation": len(validation),
+            "size": list(size),
+        },
         **settings,
         "class_weights": rare,
         "parameters": model.count_params(),

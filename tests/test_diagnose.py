@@ -293,6 +293,7 @@ class TestSamples:
         case = Case("x", Where(path=photos / "a", masks=masks_of(photos / "a"), ignore=9, in_memory=True), {})
         source = open_samples(case)
         assert isinstance(source, ow.ArraySource) and "segmentation_masks" in source.roles
+        assert source.ignore == source.subset([1, 0]).ignore == 9
         assert mask_classes(open_samples(replace(case, data=replace(case.data, in_memory=False)))) == 3
         with pytest.raises(InputError, match="unet gives a class for each pixel, but the samples have no masks"):
             check_masks(open_samples(of_source(photos / "a")), "unet")
@@ -312,14 +313,15 @@ class TestSamples:
         config = {
             "command": f"python recipe.py --data '{tmp_path / 'set'}'",
             "data": {"name": "camvid"},
-            "policy": {"transforms": ["HorizontalFlip"]},
+            "policy": {"transforms": ["HorizontalFlip"], "mask_fill_value": 9},
             "model": {"name": "unet"},
             "batch_size": 2,
         }
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
         case = of_run(tmp_path)
         assert case.model == "unet" and case.saved is None and case.threads is None
-        assert isinstance(open_samples(case), ow.PairSource)
+        source = open_samples(case)
+        assert isinstance(source, ow.PairSource) and source.ignore == 9
 
     @pytest.mark.parametrize(
         ("entry", "message"),

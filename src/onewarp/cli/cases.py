@@ -83,6 +83,7 @@ def of_run(folder: Path) -> Case:
         settings = {name: config.get(name) for name in ("threads", "backend")}
         named = config["model"]
         model = str(named["name"] if isinstance(named, Mapping) else named)
+        entry.setdefault("ignore", policy.get("mask_fill_value"))  # what lies outside an image has no class either
         data = _where(entry, shlex.split(str(config.get("command", ""))))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as fault:
         raise DataError(
@@ -186,10 +187,9 @@ def mask_classes(source: Source) -> int:
     """How many classes masks have, by the names and by up to 32 of them."""
     from onewarp.coco import CocoSource
 
-    ignore = getattr(source, "ignore", None)
     names = 0 if source.class_names is None else len(source.class_names) + isinstance(source, CocoSource)
     highest = 1
     for index in np.unique(np.linspace(0, len(source) - 1, min(len(source), 32)).astype(int)):
         mask = source[int(index)]["segmentation_masks"]
-        highest = max(highest, int(mask[mask != ignore].max(initial=0)))
+        highest = max(highest, int(mask[mask != source.ignore].max(initial=0)))
     return max(names, highest + 1)

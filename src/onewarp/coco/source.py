@@ -100,7 +100,7 @@ class CocoSource(FileSource):
         self._masks, self._has_boxes, self._points, self._format = masks, boxes, keypoints, bounding_box_format
         self._outlined = boxes_follow == "outlines"
         self.mask_dtype = "uint8" if len(names) < IGNORE["uint8"] else "uint16"
-        self.ignore = IGNORE[self.mask_dtype]
+        self.ignore: int = IGNORE[self.mask_dtype]
         wanted = {"segmentation_masks": masks, "bounding_boxes": boxes, "keypoints": keypoints}
         self.roles = ("images", *(role for role, value in wanted.items() if value))
         self.outputs = checked_outputs(outputs, self.roles)

@@ -61,6 +61,7 @@ class Source:
     Attributes:
         labels: one row per sample ([n] class numbers, or [n, ...] anything else), or None. Never needs decoding.
         class_names: name of each class number, or None.
+        ignore: what pixels without a class are worth in the masks; None where that is not known.
         image_shape: (height, width, channels) of the samples; None for a side that differs among them.
         dtype: "uint8", "uint16" or "float32".
         value_range: (low, high) of the image values.
@@ -73,6 +74,7 @@ class Source:
 
     labels: np.ndarray | None = None
     class_names: tuple[str, ...] | None = None
+    ignore: int | None = None
     image_shape: tuple[int | None, int | None, int] = (None, None, 3)
     dtype: str = "uint8"
     value_range: tuple[float, float] = (0.0, 255.0)
@@ -212,7 +214,7 @@ class SubsetSource(Source):
         self.source, self.indices = source, chosen.astype(np.int64) % max(len(source), 1)
         self.labels = None if source.labels is None else source.labels[self.indices]
         self.image_shape, self.dtype, self.value_range = source.image_shape, source.dtype, source.value_range
-        self.class_names, self.dense = source.class_names, source.dense
+        self.class_names, self.ignore, self.dense = source.class_names, source.ignore, source.dense
         self.roles, self.outputs = source.roles, source.outputs
         if source.blocks is not None and (np.diff(self.indices) >= 0).all():  # in the order of the origin
             self.blocks = np.searchsorted(self.indices, source.blocks)

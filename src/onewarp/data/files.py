@@ -119,7 +119,7 @@ class FileSource(Source):
 
     def stamps(self) -> Iterator[bytes]:
         """Names, sizes and times of the files, labels and other targets; no file is opened."""
-        targets = (self.roles, self.image_shape, self.dtype, self.class_names, getattr(self, "ignore", None))
+        targets = (self.roles, self.image_shape, self.dtype, self.class_names, self.ignore)
         yield repr((len(self), *targets)).encode()
         if self.labels is not None:
             yield np.ascontiguousarray(self.labels).tobytes()

@@ -21,7 +21,7 @@ class MapSource(Source):
         if not callable(function):
             raise InputError(f"map({function!r}): pass a function that takes a sample and returns one")
         self.source, self.function, self.random = source, function, random
-        self.labels, self.class_names = source.labels, source.class_names
+        self.labels, self.class_names, self.ignore = source.labels, source.class_names, source.ignore
         self.dtype, self.value_range = source.dtype, source.value_range
         self.roles, self.outputs, self.blocks = source.roles, source.outputs, source.blocks
         size = source.image_shape[:2] if image_size == "same" else image_size or (None, None)

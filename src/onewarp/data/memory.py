@@ -37,7 +37,7 @@ class MemorySource(ArraySource):
         )
         self._ids: np.ndarray = source.ids(np.arange(len(source)))
         self._names = [source.name(index) for index in range(len(source))]
-        self._classes = source.num_classes
+        self._classes, self.ignore = source.num_classes, source.ignore
 
     def ids(self, indices: np.ndarray) -> np.ndarray:
         chosen: np.ndarray = self._ids[indices]

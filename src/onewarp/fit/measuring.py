@@ -55,7 +55,7 @@ def measure_parts(
     if not masks and not has_class_numbers(source):
         source = TwoClasses(source)
     options |= {} if masks else {"labels": "one_hot"}
-    loss = PixelCrossentropy(void=getattr(source, "ignore", None)) if masks else "categorical_crossentropy"
+    loss = PixelCrossentropy(void=source.ignore) if masks else "categorical_crossentropy"
     loader = Loader(source, policy, threads=threads, placement="auto", **options)
     batches = loader.placed("host")
     augmented = AugmentedModel(model, policy, targets=target, num_classes=source.num_classes)

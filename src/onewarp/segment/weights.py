@@ -42,7 +42,7 @@ def median_frequency(
     source = masks if isinstance(masks, Source) else None
     if source is not None:
         classes = source.num_classes if classes is None else classes
-        void = getattr(source, "ignore", None) if void is None else void
+        void = source.ignore if void is None else void
     if classes is None or classes < 1:
         raise InputError(f"classes={classes} is not a number of classes; pass it, or class_names= to the source")
     if not len(masks):

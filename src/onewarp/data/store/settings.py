@@ -113,7 +113,7 @@ def describe(source: Source, settings: StoreSettings, shard_samples: int) -> dic
         "outputs": [entry if isinstance(entry, str) else list(entry) for entry in source.outputs],
         "class_names": None if source.class_names is None else list(source.class_names),
         "num_classes": source.num_classes,
-        "ignore": getattr(source, "ignore", None),
+        "ignore": source.ignore,
         "labels": None if labels is None else [labels.dtype.newbyteorder("<").str, list(labels.shape[1:])],
         "most": {role: _most(source, role) for role in ("bounding_boxes", "keypoints") if role in source.roles},
         "ids": not np.array_equal(ids, np.arange(len(source))),

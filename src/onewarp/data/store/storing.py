@@ -70,7 +70,7 @@ class StoringSource(Source):
     ) -> None:
         self.source = source
         self._job = begin(source, folder, settings or StoreSettings(), on_error)
-        self.labels, self.class_names = source.labels, source.class_names
+        self.labels, self.class_names, self.ignore = source.labels, source.class_names, source.ignore
         self.dtype, self.value_range = source.dtype, source.value_range
         self.roles, self.outputs = source.roles, source.outputs
         self.blocks = layout.block_starts(self._job.about)
