@@ -48,6 +48,8 @@ def main() -> None:
     parser.add_argument("--data", default=None if default is None else os.path.join(default, "coco_tiny"))
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
+    if given.data is None:
+        parser.error("no photographs: name a folder of JPEG files by --data, or set ONEWARP_DATA")
     files = list(jpeg_files(Path(given.data)))
     print("result   PSNR median, lowest 5 %   images/s exact, fast, gain")
     for size in (224, 160, 96, 48):

@@ -227,6 +227,8 @@ def main(argv: list[str] | None = None) -> None:
         body = tables(json.loads(given.tables.read_text()))
         given.page.write_text(replace_section(given.page.read_text(), "loading", body))
         return
+    if given.data is None:
+        parser.error("no data: name the folder of coco_tiny and cifar10-train.tar by --data, or set ONEWARP_DATA")
     import datetime
 
     results: dict[str, Any] = json.loads(given.out.read_text()) if given.out and given.out.exists() else {}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,21 +19,15 @@ import onewarp as ow  # noqa: E402
 from onewarp.errors import InputError  # noqa: E402
 from onewarp.fit.segmenter import Segmenter, enlarged, read_task  # noqa: E402
 from onewarp.segment import DenseCRF  # noqa: E402
+from recipe_helpers import load  # noqa: E402
 from street_helpers import CAR, ROAD, SKY, VOID, camvid  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside Keras
 
-RECIPE = Path(__file__).parent.parent / "recipes" / "camvid_deeplab.py"
-
 
 @pytest.fixture(scope="module")
 def recipe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("camvid_deeplab", RECIPE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["camvid_deeplab"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("camvid_deeplab")
 
 
 @pytest.fixture(scope="module")

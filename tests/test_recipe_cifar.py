@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import struct
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,20 +18,14 @@ import onewarp as ow  # noqa: E402
 from data_helpers import class_folder  # noqa: E402
 from onewarp.data import Cifar10Source  # noqa: E402
 from onewarp.data.named import CIFAR10_CLASSES  # noqa: E402
+from recipe_helpers import load  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside Keras
-
-RECIPE = Path(__file__).parent.parent / "recipes" / "cifar10_lenet5.py"
 
 
 @pytest.fixture(scope="module")
 def recipe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("cifar10_lenet5", RECIPE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["cifar10_lenet5"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("cifar10_lenet5")
 
 
 @pytest.fixture(scope="module")

@@ -207,15 +207,10 @@ class Records:
 
     def write(self, path: Path) -> None:
         """Raises InputError where the file cannot be written."""
+        from onewarp.coco.writer import content_of
         from onewarp.fit.files import replace_file
 
-        content = {
-            "info": {"description": "segmented by onewarp", "version": "1.0"},
-            "licenses": [],
-            "images": self._images,
-            "annotations": self._annotations,
-            "categories": self._categories,
-        }
+        content = content_of("segmented by onewarp", self._images, self._annotations, self._categories)
         try:
             replace_file(path, lambda file: file.write(json.dumps(content).encode()))
         except OSError as error:

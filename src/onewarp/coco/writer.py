@@ -118,13 +118,7 @@ class CocoWriter:
 
     def close(self) -> None:
         """Write the annotation file."""
-        content = {
-            "info": {"description": "augmented by onewarp", "version": "1.0"},
-            "licenses": [],
-            "images": self._images,
-            "annotations": self._annotations,
-            "categories": self._categories,
-        }
+        content = content_of("augmented by onewarp", self._images, self._annotations, self._categories)
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         unfinished = f"{self.path}.unfinished"
         with open(unfinished, "w", encoding="utf-8") as file:
@@ -152,6 +146,17 @@ class CocoWriter:
 def coco_writer(*arguments: Any, **options: Any) -> CocoWriter:
     """`CocoWriter`, for `with ow.coco_writer(path, images=...) as out:`."""
     return CocoWriter(*arguments, **options)
+
+
+def content_of(description: str, images: list[Any], annotations: list[Any], categories: list[Any]) -> dict[str, Any]:
+    """A COCO file of these records, as a dictionary."""
+    return {
+        "info": {"description": description, "version": "1.0"},
+        "licenses": [],
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
 
 
 def described(mask: np.ndarray) -> dict[str, Any] | None:

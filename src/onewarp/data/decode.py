@@ -135,8 +135,8 @@ class EncodedImage:
         header = self.header
         try:
             ready = out if self.dtype == "uint8" else None
-            if part is not None and self._decode_part(out, part, fast or reduction > 1):
-                return out  # type: ignore[return-value]
+            if out is not None and part is not None and not fast and reduction == 1 and self._decode_part(out, part):
+                return out
             pixels = _jpeg(self.data, header, self.channels, ready, fast, reduction)
             if pixels is None:
                 pixels = _stored(self.data, header)
@@ -152,11 +152,11 @@ class EncodedImage:
         out[...] = pixels
         return out
 
-    def _decode_part(self, out: np.ndarray | None, part: tuple[int, int, int, int], otherwise: bool) -> bool:
+    def _decode_part(self, out: np.ndarray, part: tuple[int, int, int, int]) -> bool:
         """Decode a part alone, where that is possible and not all of the image."""
-        if out is None or otherwise or not self.straight or part == (0, 0, *self.shape[:2]):
+        if not self.straight or not out.flags.c_contiguous or part == (0, 0, *self.shape[:2]):
             return False
-        return out.flags.c_contiguous and _native.jpeg_part(self.data, out, *part)
+        return _native.jpeg_part(self.data, out, *part)
 
 
 class LazyMask:
