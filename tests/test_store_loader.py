@@ -68,17 +68,44 @@ def test_the_source_is_read_once(tmp_path: Path) -> None:
     assert sorted(reads) == list(range(12))
 
 
-def test_dense_sources_stay_dense(tmp_path: Path, rng: np.random.Generator) -> None:
-    images = rng.integers(0, 256, (10, 24, 24, 3), dtype=np.uint8)
-    source = data.ArraySource(images, np.arange(10) % 3)
-    stored = storing(source, {"path": tmp_path / "store", "raw": True})
-    assert stored.dense and stored.image_shape == (24, 24, 3)
-    expected = batches_of(source)
+def test_a_raw_store_of_one_size_is_read_like_an_array_once_it_is_there(tmp_path: Path) -> None:
+    files = photos(tmp_path / "photos", 11)
+    source, how = data.FileSource(files, np.arange(11) % 3), {"size": 24, "raw": True}
+    prepare(source, tmp_path / "prepared", data.StoreSettings(**how))
+    stored = storing(source, {"path": tmp_path / "store", **how})
+    assert not stored.dense and stored.image_shape == (24, 24, 3)
+    with pytest.raises(InputError, match="sample by sample"):
+        stored.views(np.arange(2))
+    expected = batches_of(data.StoreSource(tmp_path / "prepared"))
     same_lists(batches_of(stored), expected)
     stored.wait()
+    assert stored.dense and pickle.loads(pickle.dumps(stored)).dense
+    stored.lazy = None  # type: ignore[assignment] # it is of no use any more
     same_lists(batches_of(stored), expected)
-    jpeg = storing(source, {"path": tmp_path / "jpeg", "short_side": 12})
-    assert not jpeg.dense and jpeg.image_shape == (12, 12, 3)
+    for placed in (stored, storing(source, {"path": tmp_path / "device", **how})):  # written, and to be written
+        found = batches_of(placed, 1, placement="device")
+        same_lists(found, batches_of(data.StoreSource(tmp_path / "prepared"), 1, placement="device"))
+    jpeg = storing(data.ArraySource(np.zeros((4, 24, 24, 3), np.uint8)), {"path": tmp_path / "jpeg", "short_side": 12})
+    batches_of(jpeg, 1)
+    jpeg.wait()
+    assert jpeg.complete and not jpeg.dense and jpeg.image_shape == (12, 12, 3)
+
+
+def test_a_store_may_be_finished_in_the_middle_of_a_batch(tmp_path: Path) -> None:
+    source, how = data.FileSource(photos(tmp_path / "photos", 8)), {"size": 24, "raw": True}
+    prepare(source, tmp_path / "prepared", data.StoreSettings(**how))
+    stored = storing(source, {"path": tmp_path / "store", **how})
+    lazy, states = stored.lazy, []
+
+    def slow(index: int) -> dict:
+        found = lazy(index)
+        stored.wait()
+        states.append(stored.dense)
+        return found
+
+    stored.lazy = slow  # type: ignore[method-assign]
+    same_lists(batches_of(stored), batches_of(data.StoreSource(tmp_path / "prepared")))
+    assert states == [False] * 7 + [True]
 
 
 def test_it_can_be_pickled(tmp_path: Path) -> None:

@@ -81,13 +81,14 @@ class Assembler:
         """
         source, n = self.source, len(rows)
         outlines: list[Any] = []
-        if source.dense:
+        dense = source.dense  # a store may be finished, and dense from then on, while this batch is made
+        if dense:
             batch = source.gather(rows) if device else source.views(rows)
         else:
             batch, outlines = self._read(epoch, rows, occurrence, pool)
         images = batch["images"]
-        sizes = np.array([image.shape[:2] for image in (images[:1] if source.dense else images)])
-        if source.dense:  # one size for all
+        sizes = np.array([image.shape[:2] for image in (images[:1] if dense else images)])
+        if dense:  # one size for all
             sizes = np.repeat(sizes, n, axis=0)
         if source.labels is not None:
             batch["labels"] = self._labels(source.labels[rows], device)
@@ -97,10 +98,10 @@ class Assembler:
         params = draw(self.plan, self.seed, epoch, source.ids(rows), occurrence, sizes, plain)
         plan = self._head if device else self.plan
         travels = {PARAMS: travelling(params, self.start)} if device else {}
-        if device and source.dense:
+        if device and dense:
             return {**batch, **travels}
         warped = {"images": host.allocate(plan, n)}
-        if source.dense:
+        if dense:
             host.run_images(plan, params, images, warped["images"])
         else:
             warp = FileWarp(plan, params, images, batch.get("segmentation_masks"), sizes, warped["images"], self.fast)
@@ -186,7 +187,8 @@ class Assembler:
             boxes = batch["bounding_boxes"]["boxes"].astype(np.float64)
             corners = to_corners(boxes, self.bounding_box_format, height, width, np)
         # Masks in files are not decoded yet; their size is checked when they are.
-        decoded = {role: value for role, value in batch.items() if self.source.dense or role != "segmentation_masks"}
+        waiting = () if isinstance(batch.get("segmentation_masks"), np.ndarray) else ("segmentation_masks",)
+        decoded = {role: value for role, value in batch.items() if role not in waiting}
         check_batch(decoded, self.plan.spec, corners)
 
 

@@ -8,6 +8,7 @@ defaults below.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from onewarp.engine.outlines import Outline
     from onewarp.params import Params
     from onewarp.plan import Plan
+SMALL = 1 << 16  # bytes of an image
 SPREAD = 64  # samples whose content goes into a source's stamps where nothing better is known
 
 Sample = dict[str, Any]
@@ -67,7 +69,8 @@ class Source:
         value_range: (low, high) of the image values.
         roles: the entries that a sample has, `images` first.
         outputs: which entries become (x, y, sample_weight); a tuple of names inside it becomes a dictionary.
-        dense: whether the samples lie in arrays of equal sizes, so that `gather` takes a batch at once.
+        dense: whether the samples lie in arrays of equal sizes, so that `gather` takes a batch at once; it becomes true
+            later where a store is being written.
         blocks: int [m + 1], rows at which the pieces begin that are best read together (the shards of a store), and the
             number of samples at the end; None where there are none. For `shuffle="windowed"`.
     """
@@ -253,6 +256,11 @@ class SubsetSource(Source):
     @property
     def num_classes(self) -> int | None:
         return self.source.num_classes  # a class that this subset happens to lack is still a class
+
+
+def small(source: Source) -> bool:
+    """Whether images, all of one size, are quicker copied into one array than handed on one by one."""
+    return math.prod(side or 1 for side in source.image_shape) * np.dtype(source.dtype).itemsize <= SMALL
 
 
 def _bytes_of(value: Any) -> Iterator[bytes]:

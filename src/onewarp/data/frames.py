@@ -17,7 +17,7 @@ import numpy as np
 
 from onewarp.blocks import BLOCKS
 from onewarp.data.assemble import Assembler
-from onewarp.data.base import Sample
+from onewarp.data.base import SMALL, Sample
 from onewarp.data.batches import Batch, Batches
 from onewarp.data.divide import divided, following
 from onewarp.data.frame_memory import Columns, FrameMemory, Generation, Generations, columns_of, entries_of, parse_bytes
@@ -25,7 +25,6 @@ from onewarp.data.order import permuted
 from onewarp.data.sampling import Chosen, Sampling
 from onewarp.data.shards import Steps
 from onewarp.data.slots import Unreadable
-from onewarp.data.sources import SMALL
 from onewarp.data.travel import PARAMS, travelling
 from onewarp.draw import draw
 from onewarp.engine.run import run

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from onewarp.data.base import Outputs, Sample, Source, checked_labels, checked_outputs
+from onewarp.data.base import Outputs, Sample, Source, checked_labels, checked_outputs, small
 from onewarp.errors import DataError, InputError
 from onewarp.spec import IMAGE_DTYPES, default_range
 
 HASHED = 1 << 28  # bytes of images up to which all of them go into a source's stamps
-SMALL = 1 << 16  # bytes: images up to this size are quicker copied into one array than handled one by one
 
 
 class ArraySource(Source):
@@ -86,7 +85,7 @@ class ArraySource(Source):
         return {"images": np.asarray(self.images[indices]), **self._targets(indices)}
 
     def views(self, indices: np.ndarray) -> Sample:
-        if not self.dense or self.images[0].nbytes <= SMALL:
+        if not self.dense or small(self):
             return self.gather(indices)
         return {"images": [self.images[index] for index in indices], **self._targets(indices)}
 

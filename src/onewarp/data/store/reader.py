@@ -97,6 +97,7 @@ class StoreSource(Source):
         self.ignore = about["ignore"]
         self.blocks = layout.block_starts(about)
         plain = set(self.roles) <= {"images", "labels", "segmentation_masks"} and len(about["mask_types"]) <= 1
+        self._pixels = [role for role in ("images", "segmentation_masks") if role in self.roles]
         self.dense = raw and plain and None not in self.image_shape and not about["unreadable"]
 
     @property
@@ -153,7 +154,11 @@ class StoreSource(Source):
         return sample
 
     def gather(self, indices: np.ndarray) -> Sample:
-        return self._batch(indices) if self.dense else super().gather(indices)
+        if not self.dense:
+            return super().gather(indices)
+        indices = np.asarray(indices)
+        self._check_raw(indices)
+        return self._with_labels({role: self._taken(role, indices) for role in self._pixels}, indices)
 
     def views(self, indices: np.ndarray) -> Sample:
         if not self.dense or not self._place.lasting:
@@ -161,29 +166,25 @@ class StoreSource(Source):
         indices = np.asarray(indices)
         self._check_raw(indices)
         shards, rows = (part.tolist() for part in np.divmod(indices, self.about["shard_samples"]))
-        images = [self._arrays(shard)["images"][row] for shard, row in zip(shards, rows, strict=True)]
-        targets = self._batch(indices, without="images") if len(self.roles) > 1 else {}
-        return {"images": images, **targets}
+        tables = {shard: self._arrays(shard)["images"] for shard in set(shards)}
+        images = [tables[shard][row] for shard, row in zip(shards, rows, strict=True)]
+        masks: Sample = {role: self._taken(role, indices) for role in self._pixels[1:]}
+        return self._with_labels({"images": images, **masks}, indices)
 
-    def _batch(self, indices: np.ndarray, without: str = "") -> Sample:
-        """Samples of equal sizes as new arrays."""
-        indices = np.asarray(indices)
-        self._check_raw(indices)
+    def _with_labels(self, batch: Sample, indices: np.ndarray) -> Sample:
+        return batch if self.labels is None else {**batch, "labels": self.labels[indices]}
+
+    def _taken(self, role: str, indices: np.ndarray) -> np.ndarray:
+        """The images (or masks) of samples of equal sizes, copied."""
         shards, rows = np.divmod(indices, self.about["shard_samples"])
-        batch: Sample = {}
-        for role, values in self._arrays(int(shards[0]) if len(shards) else 0).items():
-            if role != without:
-                batch[role] = np.empty((len(indices), *values.shape[1:]), values.dtype)
-        current, arrays = -1, {}
-        for place in np.argsort(shards, kind="stable").tolist() if batch else ():  # shard by shard, for remote ones
-            if shards[place] != current:
-                current = int(shards[place])
-                arrays = self._arrays(current)
-            for role, out in batch.items():
-                out[place] = arrays[role][rows[place]]
-        if self.labels is not None:
-            batch["labels"] = self.labels[indices]
-        return batch
+        found: np.ndarray | None = None
+        for shard in np.unique(shards).tolist() or [0]:  # shard by shard, for remote ones
+            places, values = np.flatnonzero(shards == shard), self._arrays(shard)[role]
+            if found is None:
+                found = np.empty((len(indices), *values.shape[1:]), values.dtype)
+            found[places] = values[rows[places]]
+        assert found is not None
+        return found
 
     def _arrays(self, shard: int) -> Sample:
         """The images (and masks) of a shard with records of equal sizes, as arrays over its memory."""
@@ -212,8 +213,17 @@ class StoreSource(Source):
         return arrays
 
     def _check_raw(self, indices: np.ndarray) -> None:
-        for index in np.sort(indices[~self._sound[indices]]).tolist():  # shard by shard, for remote ones
-            self._record(index, self._row(index))
+        """Check those of the raw records `indices` that have not been checked yet, shard by shard, for remote ones."""
+        new = indices[~self._sound[indices]]
+        shards = new // self.about["shard_samples"]
+        for shard in np.unique(shards).tolist():
+            chosen = new[shards == shard]
+            data, rows = self._data(shard), self._rows[chosen]
+            fields = (rows[name].tolist() for name in ("offset", "size", "crc"))
+            for index, offset, size, crc in zip(chosen.tolist(), *fields, strict=True):
+                if zlib.crc32(data[offset : offset + size]) != crc:
+                    self._record(index, self._row(index))  # says so
+            self._sound[chosen] = True
 
     def _row(self, index: int) -> dict[str, Any]:
         """What the index says of a sample."""

@@ -59,7 +59,8 @@ def storing(source: Source, store: Any, bounding_box_format: str = "xyxy", on_er
 class StoringSource(Source):
     """The samples of `source` as a store keeps them, written into the store in `folder` as they are first needed.
 
-    Its attributes do not depend on how much of the store is there.
+    Its attributes do not depend on how much of the store is there, but for `dense`: until it is written, samples are
+    read one by one.
 
     Raises:
         InputError: the folder holds something else: another source, other settings.
@@ -77,7 +78,6 @@ class StoringSource(Source):
         settings, (height, width, channels) = self._job.settings, source.image_shape
         known = settings.size is not None or (height is not None and width is not None)
         self.image_shape = (*(settings.stored_size(height or 0, width or 0) if known else (None, None)), channels)
-        self.dense = source.dense and self._job.settings.raw and set(self.roles) <= {"images", "labels"}
         self._start()
 
     def _start(self) -> None:
@@ -86,10 +86,14 @@ class StoringSource(Source):
         self._lock = threading.Lock()
         self._writer: threading.Thread | None = None
         if self._job.finished and not self._job.missing():
-            self._store = StoreSource(self._job.folder)
+            self._read_store()
         else:
             self._journal = Journal(self._job)
             self._write_if_all_is_there()
+
+    def _read_store(self) -> None:
+        self._store = StoreSource(self._job.folder)
+        self.dense = self._store.dense
 
     @property
     def complete(self) -> bool:
@@ -104,7 +108,7 @@ class StoringSource(Source):
         return len(self.source)
 
     def __getstate__(self) -> dict[str, Any]:
-        mine = ("_store", "_journal", "_lock", "_writer")
+        mine = ("_store", "_journal", "_lock", "_writer", "dense")
         return {name: value for name, value in self.__dict__.items() if name not in mine}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -141,19 +145,10 @@ class StoringSource(Source):
         return sample
 
     def gather(self, indices: np.ndarray) -> Sample:
-        if not self.dense:
-            return super().gather(indices)
-        if self._store is not None and self._store.dense:
-            return self._store.gather(indices)
-        batch: Sample = {"images": np.stack([self.lazy(int(index))["images"] for index in indices])}
-        if self.labels is not None:
-            batch["labels"] = self.labels[indices]
-        return batch
+        return super().gather(indices) if self._store is None else self._store.gather(indices)
 
     def views(self, indices: np.ndarray) -> Sample:
-        if self._store is not None and self._store.dense and self.dense:
-            return self._store.views(indices)
-        return self.gather(indices)
+        return super().views(indices) if self._store is None else self._store.views(indices)
 
     def wait(self) -> None:
         """Wait until shards that are being written are there."""
@@ -179,7 +174,8 @@ class StoringSource(Source):
             for number in self._job.missing():
                 write_shard(self._job, number, lambda index: journal.get(index) or self._job.record(index))
             finish(self._job)
-            self._store, self._journal = StoreSource(self._job.folder), None
+            self._read_store()
+            self._journal = None
             journal.remove()
         except (OnewarpError, OSError) as error:
             warnings.warn(f"the store is not written: {error}; training goes on without it", stacklevel=2)
