@@ -31,6 +31,7 @@ _HOMES = {
         (
             "ArraySource",
             "Cifar10Source",
+            "ConcatSource",
             "DigitsSource",
             "FileSource",
             "FolderSource",
@@ -76,6 +77,9 @@ if TYPE_CHECKING:
     )
     from onewarp.data import (
         Cifar10Source as Cifar10Source,
+    )
+    from onewarp.data import (
+        ConcatSource as ConcatSource,
     )
     from onewarp.data import (
         DigitsSource as DigitsSource,

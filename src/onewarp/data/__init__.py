@@ -1,6 +1,7 @@
 """Sources of samples, and batches as a pure function of (epoch, index). Nothing here imports Keras."""
 
 from onewarp.data.base import Source, SubsetSource
+from onewarp.data.concat import ConcatSource
 from onewarp.data.decode import EncodedImage, EncodedMask, decode_mask
 from onewarp.data.files import FileSource, FolderSource
 from onewarp.data.huggingface import HuggingFaceSource
@@ -18,6 +19,7 @@ __all__ = [
     "CIFAR10_CLASSES",
     "ArraySource",
     "Cifar10Source",
+    "ConcatSource",
     "DigitsSource",
     "EncodedImage",
     "EncodedMask",
