@@ -1,4 +1,4 @@
-"""`onewarp prepare --engine ray` on a local cluster: the same bytes, and nothing is lost with a worker."""
+"""`onewarp prepare --engine ray` on local clusters: the same bytes, and nothing is lost with a worker or a machine."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 import onewarp.data as data
+from data_helpers import class_folder
 from onewarp.data.store import prepare
 from onewarp.errors import MissingDependency
 from store_helpers import content, everything
 
-# One process and one cluster for all of it: starting Ray takes longer than what is tested.
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+
+# One process and one cluster for most of it: starting Ray takes longer than what is tested.
 PROGRAM = """
 import json, os, pickle, signal, sys
 from pathlib import Path
@@ -85,27 +88,96 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+# Two nodes, each with a scheduler, an object store and workers of its own, as on two machines with one file system.
+TWO_NODES = """
+import json, os, pickle, subprocess, sys, time
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from onewarp.data.store import StoreSettings
+from onewarp.data.store.cluster import prepare_on_ray
+import onewarp.data as data
+
+root, memory = Path(sys.argv[1]), 80 << 20
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": memory})
+other = cluster.add_node(num_cpus=1, object_store_memory=memory)
+found = {}
+
+given = [str(root / "photos"), str(root / "cli"), "--short-side", "20", "--shard-size", "250", "--engine", "ray"]
+given += ["--address", cluster.address]
+command = [sys.executable, "-c", "from onewarp.cli import main; main()", "prepare", *given]
+done = subprocess.run(command, capture_output=True, text=True)
+found["cli"] = [done.returncode, done.stderr[-2000:]]
+
+class Slow(data.FolderSource):  # says where it is read, and leaves time to take a node away
+    def lazy(self, index):
+        (root / f"node-{ray.get_runtime_context().get_node_id()}").touch()
+        time.sleep(0.1)
+        return super().lazy(index)
+
+ray.init(address=cluster.address, log_to_driver=False)
+seen = []
+
+def progress(done, total):
+    seen.append(done)
+    if other.node_id not in found and (root / f"node-{other.node_id}").exists() and 0 < done < total:
+        found[other.node_id] = done
+        cluster.remove_node(other, allow_graceful=False)
+
+prepare_on_ray(Slow(root / "photos"), root / "lost", StoreSettings(short_side=20), shard_size=250, progress=progress)
+found["nodes"] = len(list(root.glob("node-*")))
+found["lost at"] = found.pop(other.node_id, None)
+found["left"] = sum(node["Alive"] for node in ray.nodes())
+ray.shutdown()
+cluster.shutdown()
+print(json.dumps(found))
+"""
+
+
+def by_ray(program: str, folder: Path) -> dict:
+    """What a program says on its last line."""
+    environment = {**os.environ, "RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(folder)], capture_output=True, text=True, timeout=300, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def kept(folder: Path) -> dict[str, bytes]:
+    """The files of a store; what a lost worker has left unfinished is swept up by the next preparation."""
+    return {name: data for name, data in content(folder).items() if not name.endswith(".tmp")}
+
+
+@needs_ray
 def test_on_ray(tmp_path: Path) -> None:
     import pickle
 
     source = everything(tmp_path, 12)
     (tmp_path / "source").write_bytes(pickle.dumps(source))
     prepare(source, tmp_path / "local", data.StoreSettings(short_side=20), shard_size=450)
-    environment = {**os.environ, "RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, timeout=300, env=environment
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = by_ray(PROGRAM, tmp_path)
     right = content(tmp_path / "local")
     assert len(right) > 5
     assert found["seen"][0] == 0 and found["seen"][-1] == 12 and len(found["seen"]) == len(right) - 1
     assert content(tmp_path / "plain") == right
-    kept = {name: data for name, data in content(tmp_path / "killed").items() if not name.endswith(".tmp")}
-    assert found["killed"] >= 3 and kept == right
+    assert found["killed"] >= 3 and kept(tmp_path / "killed") == right
     assert "05.jpeg" in found["vanished"] and "05.jpeg" in found["damaged"]
     assert found["went on"][1] > 0 and content(tmp_path / "damaged") == right
+
+
+@needs_ray
+def test_two_nodes_of_which_one_is_lost(tmp_path: Path) -> None:
+    folder = class_folder(tmp_path / "photos", {"ant": 14, "bee": 12})
+    prepare(data.FolderSource(folder), tmp_path / "local", data.StoreSettings(short_side=20), shard_size=250)
+    found = by_ray(TWO_NODES, tmp_path)
+    right = content(tmp_path / "local")
+    assert len(right) > 8
+    assert found["cli"][0] == 0, found["cli"][1]
+    assert kept(tmp_path / "cli") == right
+    assert found["nodes"] == 2 and found["lost at"] is not None and found["left"] == 1
+    assert kept(tmp_path / "lost") == right
 
 
 def test_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

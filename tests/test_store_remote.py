@@ -278,6 +278,30 @@ def test_damage_in_the_cache_is_mended(memory: str, store: Path, tmp_path: Path)
     same(data.StoreSource(memory, cache=tmp_path / "cache")[0], data.StoreSource(store)[0])
 
 
+def test_s3(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs where s3fs and moto[server] are installed; they bring more packages than all other tests need."""
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0)
+    for name, value in (("ACCESS_KEY_ID", "none"), ("SECRET_ACCESS_KEY", "none"), ("DEFAULT_REGION", "us-east-1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    server.start()
+    try:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
+        files = fsspec.filesystem("s3")
+        files.mkdir("photos")
+        for path in store.iterdir():
+            files.pipe_file(f"photos/one/{path.name}", path.read_bytes())
+        there, here = data.StoreSource("s3://photos/one", cache=tmp_path / "cache"), data.StoreSource(store)
+        for k in range(12):
+            for role, value in there[k].items():
+                same(value, here[k][role])
+        assert not list(verify("s3://photos/one", cache=tmp_path / "cache"))
+        with pytest.raises(DataError, match="s3://photos/two: no store here"):
+            data.StoreSource("s3://photos/two", cache=tmp_path / "cache")
+    finally:
+        server.stop()
+
+
 def test_without_fsspec(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(MissingDependency, match=r"pip install 'onewarp\[remote\]'"):
