@@ -189,7 +189,7 @@ def _part(part: str, found: Mapping[str, Any]) -> str:
         if peer is not None:
             gains = [
                 f"{way} {summary(ratios(seconds[peer], seconds[f'onewarp, {way}'])).show(1)}"
-                for way in ("raw store", "JPEG store", "files")
+                for way in ("raw store", "JPEG store", "files", "files, fast decoding")
                 if f"onewarp, {way}" in seconds
             ]
             notes.append(f"Times as fast as {peer}, the fastest other library: {', '.join(gains)}.")

@@ -29,6 +29,7 @@ WAYS = {
     "raw store": ("photos", "cifar", "question"),
     "JPEG store": ("photos", "cifar", "question"),
     "files": ("photos", "cifar", "question"),
+    "files, fast decoding": ("photos", "question"),
     "tar": ("cifar",),
 }
 PEERS = {  # name -> backend of Keras
@@ -120,7 +121,9 @@ class Onewarp:
         source = self.source(way)
         if large:
             source = source.subset(range(min(LARGE[self.part], len(source))))
-        options = {"reuse": 1000} if way == "frames" else {}
+        options: dict[str, Any] = {"reuse": 1000} if way == "frames" else {}
+        if way.endswith("fast decoding"):
+            options["decode"] = "fast"
         return ow.Loader(source, POLICIES[self.part](), BATCH[self.part], threads=self.threads, **options)
 
     def _source(self, way: str) -> Any:

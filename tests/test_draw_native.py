@@ -11,8 +11,9 @@ import pytest
 
 import onewarp as ow
 from onewarp import _native
+from onewarp.data.base import SMALL
 from onewarp.data.batches import Batches
-from onewarp.data.sources import SMALL, ArraySource
+from onewarp.data.sources import ArraySource
 from onewarp.matrices import compose, compose_by_operations
 from onewarp.params import fingerprint
 from onewarp.random import Slots, uniforms_by_operations, uniforms_of
