@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import onewarp as ow
+from onewarp.data.store import prepare
 
 X = np.zeros((4, 8, 10, 3), np.uint8)
 POLICY = ow.Policy([ow.HorizontalFlip(), ow.Rotate(15)])
@@ -33,6 +35,45 @@ def boxes(corners: Any, labels: Any = 0) -> dict[str, np.ndarray]:
 
 def raw(boxes_shape: tuple[int, ...], labels_shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     return {"boxes": np.zeros(boxes_shape), "labels": np.zeros(labels_shape)}
+
+
+SOURCE = ow.ArraySource(X, [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        ([SOURCE, SOURCE], ("the source is a list", "ow.ConcatSource([...])")),
+        (X, ("the source is a ndarray", "ow.ArraySource(images, labels)")),
+        ({"images": X}, ("the source is a dict", "ow.ArraySource(images, labels)")),
+        (None, ("the source is a NoneType", "ow.ArraySource(images, labels)")),
+        ("photos", ("the source is a str", "open it, e.g. by ow.FolderSource('photos')")),
+        (Path("photos"), ("the source is a ", "ow.StoreSource('photos')")),
+    ],
+)
+def test_what_is_no_source(given: Any, remedy: tuple[str, ...], tmp_path: Path) -> None:
+    refused(lambda: ow.Loader(given, POLICY, 2), *remedy)
+    refused(lambda: ow.Loader(given, POLICY, 2, reuse=2), *remedy)
+    refused(lambda: ow.Loader(given, POLICY, 2, store=tmp_path / "store"), *remedy)
+    refused(lambda: ow.split(given, 0.5), *remedy)
+    refused(lambda: prepare(given, tmp_path / "store"), *remedy)
+    refused(lambda: ow.ConcatSource([SOURCE, given]), *(part.replace("the source", "source 2") for part in remedy))
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        (ow.HorizontalFlip(), "pass one such as Policy([HorizontalFlip()])"),
+        ([ow.HorizontalFlip()], "pass one such as Policy([HorizontalFlip()])"),
+        (None, "Policy([]) changes nothing"),
+        ("policy.yaml", "read it by Policy.from_yaml('policy.yaml')"),
+    ],
+)
+def test_what_is_no_policy(given: Any, remedy: str) -> None:
+    refused(lambda: ow.Loader(SOURCE, given, 2), "is not a Policy", remedy)
+    refused(lambda: ow.Loader(SOURCE, given, 2, reuse=2), "is not a Policy", remedy)
+    refused(lambda: ow.Loader(SOURCE, POLICY, 2).set_policy(given), "is not a Policy", remedy)
 
 
 BATCHES: list[tuple[str, Any, tuple[str, ...]]] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -300,6 +301,19 @@ class Policy:
     def from_yaml(cls, path: str | Path, transforms: Iterable[type[Transform]] = ()) -> Policy:
         """Read a policy from a YAML file."""
         return read_yaml(path, lambda plain: cls.from_dict(plain, transforms))  # type: ignore[no-any-return]
+
+
+def checked_policy(value: Any, name: str = "policy") -> Policy:
+    """`value`, where it is a policy. Raises InputError, which says how to make one of what it is."""
+    if isinstance(value, Policy):
+        return value
+    if isinstance(value, (str, os.PathLike)):
+        remedy = f"read it by Policy.from_yaml({os.fspath(value)!r})"
+    elif value is None:
+        remedy = "Policy([]) changes nothing"
+    else:
+        remedy = "pass one such as Policy([HorizontalFlip()])"
+    raise InputError(f"{name}={value!r} is not a Policy; {remedy}")
 
 
 @lru_cache(maxsize=256)

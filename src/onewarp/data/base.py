@@ -9,6 +9,7 @@ defaults below.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -256,6 +257,19 @@ class SubsetSource(Source):
     @property
     def num_classes(self) -> int | None:
         return self.source.num_classes  # a class that this subset happens to lack is still a class
+
+
+def checked_source(value: Any, name: str = "the source") -> Source:
+    """`value`, where it is a source. Raises InputError, which says how to make one of what it is."""
+    if isinstance(value, Source):
+        return value
+    if isinstance(value, (str, os.PathLike)):
+        remedy = f"open it, e.g. by ow.FolderSource({os.fspath(value)!r}) or ow.StoreSource({os.fspath(value)!r})"
+    elif isinstance(value, (list, tuple)) and value and all(isinstance(one, Source) for one in value):
+        remedy = "join them by ow.ConcatSource([...])"
+    else:
+        remedy = "pass e.g. ow.ArraySource(images, labels)"
+    raise InputError(f"{name} is a {type(value).__name__}; {remedy}")
 
 
 def small(source: Source) -> bool:

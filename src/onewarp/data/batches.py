@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onewarp.data.assemble import Assembler
-from onewarp.data.base import Outputs, Sample, Source, checked_outputs, class_numbers
+from onewarp.data.base import Outputs, Sample, Source, checked_outputs, checked_source, class_numbers
 from onewarp.data.epochs import sampling_of
 from onewarp.data.shards import Steps, checked_shard
 from onewarp.data.slots import Unreadable
@@ -24,6 +24,7 @@ from onewarp.data.travel import PARAMS, READY, Route, pack
 from onewarp.engine.same import serves
 from onewarp.errors import DataError, InputError
 from onewarp.plain import with_plain
+from onewarp.policy import checked_policy
 from onewarp.spec import Spec
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ class Batches:
             raise InputError(f"batch_size={batch_size!r} is not a positive whole number; pass e.g. 32")
         if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 64:
             raise InputError(f"seed={seed!r} must be a whole number in [0, 2**64); pass e.g. 0")
+        checked_source(source)
+        checked_policy(policy)
         if not len(source):
             raise DataError("the source has no samples; check how it was made")
         self.source, self.policy, self.batch_size, self.seed = source, policy, int(batch_size), int(seed)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from onewarp.data.base import Sample, Source, class_numbers, small
+from onewarp.data.base import Sample, Source, checked_source, class_numbers, small
 from onewarp.errors import InputError
 
 LOOK = 1 << 20  # ids that are looked at together
@@ -31,10 +31,7 @@ class ConcatSource(Source):
         if not isinstance(sources, (list, tuple)) or not sources:
             raise InputError(f"ConcatSource({sources!r}) needs sources; pass a list of them")
         for number, source in enumerate(sources, 1):
-            if not isinstance(source, Source):
-                raise InputError(
-                    f"source {number} is a {type(source).__name__}; pass e.g. ow.ArraySource(images, labels)"
-                )
+            checked_source(source, f"source {number}")
         self.sources: tuple[Source, ...] = tuple(sources)
         first = self.sources[0]
         self._check()

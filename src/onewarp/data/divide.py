@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
-from onewarp.errors import InputError, PolicyError
+from onewarp.errors import PolicyError
 from onewarp.plan import Plan
-from onewarp.policy import Policy
+from onewarp.policy import Policy, checked_policy
 from onewarp.transform import Color, Combinator, Mix, Transform
 
 _PLAIN = {"dtype": None, "data_format": "channels_last"}  # settings of a policy whose results are frames
@@ -19,13 +19,12 @@ def divided(policy: Policy, then: Policy | None = None) -> tuple[Policy, Policy]
     Raises:
         PolicyError: `policy` normalises or mixes, or asks for another dtype or layout, although there is a second one.
     """
-    late = next((number for number, one in enumerate(policy.transforms) if _ends_frames(one)), None)
+    late = next((number for number, one in enumerate(checked_policy(policy).transforms) if _ends_frames(one)), None)
     if then is None:
         made, rest = policy.transforms[:late], () if late is None else policy.transforms[late:]
         settings = dataclasses.asdict(policy.settings)
         return Policy(made, **{**settings, **_PLAIN}), Policy(rest, **settings)
-    if not isinstance(then, Policy):
-        raise InputError(f"then={then!r} is not a Policy; pass one such as Policy([HorizontalFlip()])")
+    checked_policy(then, "then")
     if late is not None:
         name = type(policy.transforms[late]).__name__
         raise PolicyError(f"{name} cannot be part of what is kept as frames; move {name} into the policy then=")

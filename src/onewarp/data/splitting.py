@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onewarp.data.base import Source, class_numbers
+from onewarp.data.base import Source, checked_source, class_numbers
 from onewarp.data.order import random_keys
 from onewarp.errors import InputError
 
@@ -27,7 +27,7 @@ def split(
     Raises:
         InputError: a fraction outside (0, 1), fewer than two samples, or stratify=True without class numbers.
     """
-    n = len(source)
+    n = len(checked_source(source))
     if not 0.0 < fraction < 1.0:
         raise InputError(f"fraction={fraction} lies outside (0, 1); pass the validation share, e.g. 0.2")
     if method not in ("random", "head"):

@@ -14,7 +14,7 @@ from typing import Any
 from onewarp.data.batches import Batches
 from onewarp.data.frames import remade
 from onewarp.errors import InputError, PolicyError
-from onewarp.policy import Policy
+from onewarp.policy import Policy, checked_policy
 from onewarp.transform import Combinator, Transform
 from onewarp.transforms import vocabulary
 
@@ -37,9 +37,7 @@ class Change:
 
 
 def _with_policy(batches: Batches, policy: Any) -> Batches:
-    if not isinstance(policy, Policy):
-        raise InputError(f"policy={policy!r} is not a Policy; pass one such as Policy([HorizontalFlip()])")
-    other = remade(batches, policy=policy)
+    other = remade(batches, policy=checked_policy(policy))
     for name, mine, its in (
         ("images of shape", batches.plan.output_shape, other.plan.output_shape),
         ("images of type", batches.plan.output_dtype, other.plan.output_dtype),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from onewarp.data.base import Source
+from onewarp.data.base import Source, checked_source
 from onewarp.data.store import layout
 from onewarp.data.store.records import Record, record_of
 from onewarp.data.store.settings import StoreSettings, describe
@@ -88,7 +88,7 @@ def begin(
     """The job of making this store, after a look at what `out` holds already."""
     if on_error not in ("raise", "skip"):
         raise InputError(f"on_error={on_error!r} is not known; use 'raise' or 'skip'")
-    if not len(source):
+    if not len(checked_source(source)):
         raise DataError("the source has no samples; check how it was made")
     folder = Path(os.path.abspath(out))  # a process may change its folder while a thread writes
     try:
