@@ -109,10 +109,16 @@ command = [sys.executable, "-c", "from onewarp.cli import main; main()", "prepar
 done = subprocess.run(command, capture_output=True, text=True)
 found["cli"] = [done.returncode, done.stderr[-2000:]]
 
-class Slow(data.FolderSource):  # says where it is read, and leaves time to take a node away
+driver = os.getpid()
+
+class Slow(data.FolderSource):  # says where it is read, waits until both nodes do, and leaves time to take one away
     def lazy(self, index):
-        (root / f"node-{ray.get_runtime_context().get_node_id()}").touch()
-        time.sleep(0.1)
+        if os.getpid() != driver:
+            (root / f"node-{ray.get_runtime_context().get_node_id()}").touch()
+            end = time.monotonic() + 60
+            while len(list(root.glob("node-*"))) < 2 and time.monotonic() < end:
+                time.sleep(0.02)
+            time.sleep(0.1)
         return super().lazy(index)
 
 ray.init(address=cluster.address, log_to_driver=False)
