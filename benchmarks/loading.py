@@ -1,6 +1,6 @@
 """Seconds per epoch by where the samples lie and who loads them, and the experiment behind a user's question.
 
-    python -m benchmarks.loading --large --out FILE.json    # all of it; about 25 minutes on two cores
+    python -m benchmarks.loading --large --out FILE.json    # all of it; about half an hour on two cores
     python -m benchmarks.loading --only question            # a part
     python -m benchmarks.loading --quick --large            # does all of it work? Its figures mean nothing
     python -m benchmarks.loading --tables FILE.json         # renew docs/benchmarks.md from what was kept
