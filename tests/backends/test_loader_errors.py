@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import gc
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 from loader_helpers import (
@@ -25,8 +23,6 @@ from loader_helpers import (
     weights,
 )
 
-from data_helpers import class_folder
-from onewarp.data.files import FolderSource
 from onewarp.errors import DataError, InputError
 from onewarp.fit.callbacks import PipelineMonitor
 from onewarp.fit.loader import Loader
@@ -82,46 +78,6 @@ def test_skipped_files_are_reported_with_the_epoch(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"epoch \d: 1 unreadable samples were replaced, the first: .*05\.png"):
         history = model().fit(loader, epochs=2, verbose=0, callbacks=[PipelineMonitor()]).history
     assert [len(stats.skipped) for stats in loader.history] == [1, 1] and history["skipped"] == [1, 1]
-
-
-class After(keras.callbacks.Callback):
-    """Does something after some steps of the first epoch."""
-
-    def __init__(self, steps: int, action: Callable[[], Any]) -> None:
-        super().__init__()
-        self.steps, self.action = steps, action
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.steps -= 1
-        if self.steps == 0:
-            self.action()
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_files_that_vanish_in_mid_epoch(tmp_path: Path, threads: int, tidy: None) -> None:
-    photos = class_folder(tmp_path / "photos", {"ant": 20, "bee": 20, "cat": 20})
-    loader = Recording(FolderSource(photos), POLICY, BATCH, seed=1, threads=threads)
-    trained, away = model(), tmp_path / "away"
-    with pytest.raises(Exception):  # noqa: B017 - TensorFlow has an error of its own
-        trained.fit(loader, epochs=2, verbose=0, callbacks=[After(3, lambda: (photos / "bee").rename(away))])
-    assert isinstance(loader.error, DataError) and re.search(r"photos/bee/0\d\d\.png: no such file", str(loader.error))
-    away.rename(photos / "bee")
-    seen = loader.passes[-1]
-    assert 3 <= len(seen) < 15 and seen == loader.expected(0)[: len(seen)]
-    assert all(np.isfinite(array).all() for array in weights(trained)) and loader.ends == []
-    trained.fit(loader, epochs=1, verbose=0)  # they are back: the epoch begins again
-    assert loader.passes[-1] == loader.expected(0) and loader.ends == [0]
-
-
-def test_vanished_files_are_replaced_on_demand(tmp_path: Path, tidy: None) -> None:
-    photos = class_folder(tmp_path / "photos", {"ant": 20, "bee": 20, "cat": 20})
-    loader = Recording(FolderSource(photos), POLICY, BATCH, seed=1, threads=2, on_error="skip")
-    with pytest.warns(UserWarning, match=r"samples were replaced, the first: .*bee/0\d\d\.png: no such file"):
-        model().fit(loader, verbose=0, callbacks=[After(3, lambda: (photos / "bee").rename(tmp_path / "away"))])
-    assert len(loader.passes[-1]) == 15 and 1 <= len(loader.history[0].skipped) <= 20
-    with pytest.raises(Exception):  # noqa: B017
-        model().fit(loader, verbose=0, callbacks=[After(3, lambda: photos.rename(tmp_path / "all"))])
-    assert "none of the 60 samples can be read" in str(loader.error)
 
 
 def test_a_run_that_was_stopped_starts_its_epoch_again() -> None:
