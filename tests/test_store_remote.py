@@ -186,6 +186,21 @@ def test_the_cache_keeps_its_bound(memory: str, store: Path, tmp_path: Path, rng
         data.StoreSource(memory, cache=tmp_path / "tiny", cache_size=100)[0]
 
 
+def test_a_batch_goes_through_each_shard_once(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Images and masks together: a cache smaller than the batch's shards would fetch them for each anew."""
+    images, masks = (rng.integers(0, 9, shape, dtype=np.uint8) for shape in ((12, 8, 8, 3), (12, 8, 8)))
+    source = data.ArraySource(images, segmentation_masks=masks)
+    prepare(source, tmp_path / "store", data.StoreSettings(raw=True), shard_size=400)
+    store = data.StoreSource(tmp_path / "store")
+    assert store.dense and len(store._shards) >= 4
+    visited: list[int] = []
+    arrays = store._arrays
+    store._arrays = lambda shard: (visited.append(shard), arrays(shard))[1]  # type: ignore[method-assign]
+    rows = rng.permutation(12)
+    same(store.gather(rows), source.gather(rows))
+    assert visited == list(range(len(store._shards)))
+
+
 def test_many_threads_and_a_small_cache(memory: str, store: Path, tmp_path: Path) -> None:
     here = data.StoreSource(store)
     limit = int(here._shards["size"].max())

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from onewarp.engine.outlines import Outline
     from onewarp.params import Params
     from onewarp.plan import Plan
-SMALL = 1 << 16  # bytes of an image
+SMALL = 1 << 16  # bytes: images up to this size are quicker copied into one array than handed on one by one
 SPREAD = 64  # samples whose content goes into a source's stamps where nothing better is known
 
 Sample = dict[str, Any]
@@ -273,7 +273,7 @@ def checked_source(value: Any, name: str = "the source") -> Source:
 
 
 def small(source: Source) -> bool:
-    """Whether images, all of one size, are quicker copied into one array than handed on one by one."""
+    """Whether images, all of one size, have at most `SMALL` bytes."""
     return math.prod(side or 1 for side in source.image_shape) * np.dtype(source.dtype).itemsize <= SMALL
 
 

@@ -64,13 +64,13 @@ class ConcatSource(Source):
         return self.drawn(index, 0, 0, 0)
 
     def drawn(self, index: int, seed: int, epoch: int, occurrence: int) -> Sample:
-        source, row = self._place(index)
-        sample = source.drawn(row, seed, epoch, occurrence)
+        number, row = self._place(index)
+        sample = self.sources[number].drawn(row, seed, epoch, occurrence)
         return sample if self.labels is None else {**sample, "labels": self.labels[index]}
 
     def mask(self, index: int) -> np.ndarray:
-        source, row = self._place(self._checked(index))
-        return source.mask(row)
+        number, row = self._place(self._checked(index))
+        return self.sources[number].mask(row)
 
     def gather(self, indices: np.ndarray) -> Sample:
         if not self.dense:
@@ -100,8 +100,8 @@ class ConcatSource(Source):
 
     def name(self, index: int) -> str:
         """What its source calls the sample, behind the number of that source, from 1 on."""
-        source, row = self._place(index)
-        return f"source {self._number(index) + 1}, {source.name(row)}"
+        number, row = self._place(index)
+        return f"source {number + 1}, {self.sources[number].name(row)}"
 
     def most(self, role: str) -> int:
         return max(source.most(role) for source in self.sources)
@@ -111,13 +111,10 @@ class ConcatSource(Source):
             yield f"{len(source)} {source.class_names}".encode()
             yield from source.stamps()
 
-    def _number(self, index: int) -> int:
-        return int(np.searchsorted(self._starts, index, side="right")) - 1
-
-    def _place(self, index: int) -> tuple[Source, int]:
-        """The source of a sample, and which of its samples it is."""
-        number = self._number(index)
-        return self.sources[number], int(index - self._starts[number])
+    def _place(self, index: int) -> tuple[int, int]:
+        """The number of a sample's source, from 0 on, and which of its samples it is."""
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return number, int(index - self._starts[number])
 
     def _pieces(self, indices: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
         """(which of `indices` belong to it, number of the source), for each source that has any of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,7 @@ class StoreSource(Source):
             return super().gather(indices)
         indices = np.asarray(indices)
         self._check_raw(indices)
-        return self._with_labels({role: self._taken(role, indices) for role in self._pixels}, indices)
+        return self._with_labels(self._taken(self._pixels, indices), indices)
 
     def views(self, indices: np.ndarray) -> Sample:
         if not self.dense or not self._place.lasting:
@@ -168,22 +168,23 @@ class StoreSource(Source):
         shards, rows = (part.tolist() for part in np.divmod(indices, self.about["shard_samples"]))
         tables = {shard: self._arrays(shard)["images"] for shard in set(shards)}
         images = [tables[shard][row] for shard, row in zip(shards, rows, strict=True)]
-        masks: Sample = {role: self._taken(role, indices) for role in self._pixels[1:]}
+        masks = self._taken(self._pixels[1:], indices) if len(self._pixels) > 1 else {}
         return self._with_labels({"images": images, **masks}, indices)
 
     def _with_labels(self, batch: Sample, indices: np.ndarray) -> Sample:
         return batch if self.labels is None else {**batch, "labels": self.labels[indices]}
 
-    def _taken(self, role: str, indices: np.ndarray) -> np.ndarray:
-        """The images (or masks) of samples of equal sizes, copied."""
+    def _taken(self, roles: Sequence[str], indices: np.ndarray) -> Sample:
+        """Images or masks of samples of equal sizes, copied."""
         shards, rows = np.divmod(indices, self.about["shard_samples"])
-        found: np.ndarray | None = None
-        for shard in np.unique(shards).tolist() or [0]:  # shard by shard, for remote ones
-            places, values = np.flatnonzero(shards == shard), self._arrays(shard)[role]
-            if found is None:
-                found = np.empty((len(indices), *values.shape[1:]), values.dtype)
-            found[places] = values[rows[places]]
-        assert found is not None
+        found: Sample = {}
+        for shard in np.unique(shards).tolist() or [0]:  # each shard once, for remote ones
+            places, arrays = np.flatnonzero(shards == shard), self._arrays(shard)
+            for role in roles:
+                values = arrays[role]
+                if role not in found:
+                    found[role] = np.empty((len(indices), *values.shape[1:]), values.dtype)
+                found[role][places] = values[rows[places]]
         return found
 
     def _arrays(self, shard: int) -> Sample:

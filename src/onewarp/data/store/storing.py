@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from onewarp.data.base import Sample, Source, checked_source
+from onewarp.data.base import Sample, Source
 from onewarp.data.store import layout
 from onewarp.data.store.job import Job, begin
 from onewarp.data.store.prepare import finish, write_shard
@@ -69,7 +69,7 @@ class StoringSource(Source):
     def __init__(
         self, source: Source, folder: Path, settings: StoreSettings | None = None, on_error: str = "raise"
     ) -> None:
-        self.source = checked_source(source)
+        self.source = source
         self._job = begin(source, folder, settings or StoreSettings(), on_error)
         self.labels, self.class_names, self.ignore = source.labels, source.class_names, source.ignore
         self.dtype, self.value_range = source.dtype, source.value_range
