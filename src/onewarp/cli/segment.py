@@ -73,7 +73,8 @@ def segment(
     segmenter = Segmenter.load(model)
     refine = chosen_crf(segmenter.task, gaussian, bilateral, iterations) if crf else None
     source = FileSource([str(path) for path in names])
-    written, records, skipped = [], Records(segmenter.task), 0
+    records = Records(segmenter.task) if coco else None
+    written = skipped = 0
     steps = list(names.items())
     shown = track(steps, "segmenting", console=console) if len(steps) > 1 and console.is_terminal else steps
     for index, (path, name) in enumerate(shown):
@@ -87,17 +88,18 @@ def segment(
             continue
         mask = labels(segmenter, pixels, refine, threads)
         write_pictures(out, name, pixels, mask, segmenter.task)
-        records.add(path.relative_to(image).as_posix() if path != image else path.name, mask)
-        written.append(mask)
-    if coco:
+        if records is not None:
+            records.add(path.relative_to(image).as_posix() if path != image else path.name, mask)
+        written += 1
+    if records is not None:
         records.write(out / "coco.json")
     left = f", {skipped} left out" if skipped else ""
-    many = "1 image" if len(written) == 1 else f"{len(written)} images"
+    many = "1 image" if written == 1 else f"{written} images"
     console.print(
         f"{out}: masks/ and overlays/ of {many}{', coco.json' if coco else ''}{left}", highlight=False, soft_wrap=True
     )
-    if len(written) == 1:
-        console.print(shares(written[0], segmenter.task), highlight=False, soft_wrap=True)
+    if written == 1:
+        console.print(shares(mask, segmenter.task), highlight=False, soft_wrap=True)
 
 
 def find_images(image: Path, out: Path) -> dict[Path, str]:

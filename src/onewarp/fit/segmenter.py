@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,8 +149,3 @@ def _plain(term: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if term is None:
         return None
     return {name: np.asarray(value).tolist() for name, value in term.items()}
-
-
-def masks_of(probabilities: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The likeliest class of every pixel, uint8 [h, w] for each [h, w, classes]."""
-    return [p.argmax(-1).astype(np.uint8) for p in probabilities]
