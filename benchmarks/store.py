@@ -1,7 +1,7 @@
 """Stores: how long a loader over a million entries takes to start, and what a store gains over files.
 
 python -m benchmarks.store make FOLDER [--entries 1000000]     # a store of tiny images, once
-python -m benchmarks.store open FOLDER                         # seconds until the first batch, in a fresh process
+python -m benchmarks.store open FOLDER                         # seconds until the first batch, and to join two
 python -m benchmarks.store billion FOLDER                      # opening an index of 10^9 rows, without images
 python -m benchmarks.store rates [--data PHOTOS] [--threads 2] # images/s and bytes: files, JPEG store, raw store
 """
@@ -58,6 +58,10 @@ def opened(folder: Path) -> None:
             f"{caches}: {len(source):,} entries, index {index.stat().st_size / 1e6:.1f} MB: {parts}, "
             f"together {times[-1] - times[0]:.3f} s"
         )
+    twice = [source, ow.StoreSource(folder)]
+    start = time.perf_counter()
+    both = ow.ConcatSource(twice)
+    print(f"twice, as one source: {len(both):,} entries: {time.perf_counter() - start:.3f} s")
 
 
 def billion(folder: Path, entries: int = 10**9, shard_samples: int = 2200) -> None:
